@@ -1,0 +1,1 @@
+"""The Kubernetes-compatible HTTP API: discovery, CRUD, patch, watch, admission, access."""

@@ -1,0 +1,1 @@
+"""HAProxy: renders its configuration from routes and changes it without dropping connections."""

@@ -1,0 +1,1 @@
+"""The machine's edges: system calls, processes, netlink, nftables, mounts, cgroups."""

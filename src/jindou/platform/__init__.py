@@ -1,0 +1,1 @@
+"""The upper floors, each on the public API only: apps from `git push`, pipelines, catalogue, transactions."""
