@@ -67,6 +67,10 @@ class StoreFailed(Exception):
     """The disk said no. Whether the commits under way happened is unknown; the process must stop."""
 
 
+class StoreFull(StoreFailed):
+    """No room on the disk: this commit is as good as refused, and the store goes on reading."""
+
+
 class Store(Protocol):
     """Four methods, and the revision of what they show."""
 

@@ -1,0 +1,489 @@
+"""A store in one SQLite file: an append-only log of changes that compacts itself.
+
+    commit() ──▶ queue ──▶ writer thread: one transaction, one fsync for all that waited ──▶ table
+                                │
+                                └─▶ now and then: a checkpoint, on a thread and connection of its own
+
+What must stay true:
+
+* A change becomes visible (table) and acknowledged (commit returns) only after its fsync: WAL with
+  synchronous=FULL. When the disk refuses, the outcome of the batch is unknown, and the store stops
+  for good: after a failed fsync the kernel forgets which pages were dirty, so nothing may be tried
+  again in this process. A full disk is the exception: the transaction is rolled back, reading goes
+  on, and so does writing once there is room.
+* A revision is never given twice, even those of lazy changes that a crash lost: the file holds a
+  ceiling that no revision passes, and an unclean start continues from there.
+* The file is bounded: a row is deleted once a newer one of its key is older than the history
+  window, and free pages are given back.
+* Every row carries a checksum, for SQLite does not notice a flipped bit in a value.
+
+Rows of `change` are (revision, key, value or NULL for a delete, checksum), without an index: the
+index is the table in memory. `state` holds three numbers: horizon (rows up to it may have lost
+predecessors, so no watch starts before it), ceiling, and clean (the last revision, when it was
+closed properly).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import struct
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from jindou.control.store import Change, Encode, Stale, Stored, StoreFailed, StoreFull
+from jindou.control.store.table import Table, Window
+
+APPLICATION = 0x4A494E44  # "JIND"
+FORMAT = 1
+PAGE = 16384
+STRIDE = 10_000  # revisions by which the ceiling is ahead
+CHECKPOINT = 4 * 1024 * 1024  # bytes of log after which its content moves to the main file
+RESET = 64 * 1024 * 1024  # bytes of log after which writers wait for it to be emptied
+VACUUM = 64  # free pages given back at a time
+
+SCHEMA = """
+CREATE TABLE change (
+    revision INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,
+    value BLOB,
+    checksum INTEGER NOT NULL
+);
+CREATE TABLE state (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO state VALUES ('horizon', 0), ('ceiling', 0), ('clean', 0);
+"""
+
+
+class Refused(Exception):
+    """The file can't be used as it is, and was not touched; the message says why and what to do."""
+
+
+def checksum(revision: int, key: str, value: bytes | None) -> int:
+    start = zlib.crc32(f"{revision} {key} {'-' if value is None else '+'}".encode())
+    return zlib.crc32(value or b"", start)
+
+
+class _Waiting:
+    __slots__ = ("change", "done", "lazy", "stored")
+
+    def __init__(
+        self, change: Change, stored: Stored, lazy: bool, done: asyncio.Future[Stored]
+    ) -> None:
+        self.change = change
+        self.stored = stored
+        self.lazy = lazy
+        self.done = done
+
+
+class SqliteStore(Table):
+    """Open with `SqliteStore.open`, inside a running event loop. `failed` is called once, with the
+    error, when the disk refused and the process should stop."""
+
+    _lock: int  # a file descriptor that holds the lock
+    _db: apsw.Connection  # the writer thread's
+    _side: apsw.Connection  # the checkpoint thread's
+
+    def __init__(
+        self,
+        path: Path,
+        window: Window | None,
+        vfs: str,
+        failed: Callable[[Exception], None] | None,
+    ) -> None:
+        super().__init__(window)
+        self._path = path
+        self._vfs = vfs
+        self._on_failure = failed
+        self._broken: Exception | None = None
+        self._queue: list[_Waiting] = []
+        self._pending: dict[str, tuple[int, Stored | None]] = {}  # what the writes under way leave
+        self._next = 0  # the last revision given out
+        self._unsaved: dict[str, Change] = {}  # lazy changes that no durable batch has carried yet
+        self._garbage: deque[tuple[int, int]] = deque()  # (when its successor came, revision)
+        self._horizon = 0
+        self._ceiling = 0
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._writer = ThreadPoolExecutor(1, "store-writer")
+        self._keeper = ThreadPoolExecutor(1, "store-checkpoint")
+        self._checkpointing = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        window: Window | None = None,
+        vfs: str = "",
+        failed: Callable[[Exception], None] | None = None,
+    ) -> SqliteStore:
+        """Open or make the file. Raises Refused where it is damaged, newer, or in use."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self = cls(path, window, vfs, failed)
+        self._lock = _lock(path)
+        try:
+            if path.exists() and path.stat().st_size:
+                _check_header(path)
+                self._load()
+                self._db = self._connect()
+            else:
+                self._db = self._create()
+            self._ceiling = self.revision + STRIDE
+            self._write([], self._horizon, [], self._ceiling)
+        except apsw.Error as error:
+            os.close(self._lock)
+            raise Refused(_damaged(path, str(error))) from error
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._side = self._connect()
+        return self
+
+    # ---------------------------------------------------------------- opening
+
+    def _connect(
+        self, flags: int = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    ) -> apsw.Connection:
+        db = apsw.Connection(str(self._path), flags=flags, vfs=self._vfs or None)
+        db.set_busy_timeout(10_000)
+        if flags & apsw.SQLITE_OPEN_READWRITE:
+            mode = db.execute("PRAGMA journal_mode=WAL").get
+            if mode != "wal":  # a failed sync here leaves another mode behind, silently
+                raise Refused(f"{self._path}: the disk refused a write-ahead log (mode {mode})")
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("PRAGMA wal_autocheckpoint=0")
+        return db
+
+    def _create(self) -> apsw.Connection:
+        db = apsw.Connection(str(self._path), vfs=self._vfs or None)
+        db.execute(f"PRAGMA page_size={PAGE}")
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        db.execute(f"PRAGMA application_id={APPLICATION}")
+        db.execute(f"PRAGMA user_version={FORMAT}")
+        db.execute("PRAGMA synchronous=EXTRA")
+        with db:
+            db.execute(SCHEMA)
+        db.close()
+        _sync_folder(self._path.parent)
+        return self._connect()
+
+    def _load(self) -> None:
+        """Read everything through a connection that can't write, so that refusing changes nothing."""
+        db = self._connect(apsw.SQLITE_OPEN_READONLY)
+        state: dict[str, int] = dict(db.execute("SELECT name, value FROM state"))
+        self._horizon = self.forgotten = state["horizon"]
+        last, now = 0, self._clock()
+        weight = 0
+        for revision, key, value, kept in db.execute(
+            "SELECT revision, key, value, checksum FROM change ORDER BY revision"
+        ):
+            if kept != checksum(revision, key, value):
+                db.close()
+                raise Refused(
+                    _damaged(self._path, f"revision {revision} of {key} is not what was written")
+                )
+            change = Change(key, revision, value, self._now.get(key))
+            self._count(change)
+            self._put(change)
+            if revision > self._horizon:
+                self._history.append((change, now))
+                weight += len(value or b"") + 100
+            last = revision
+        db.close()
+        self._history_size = weight
+        clean = state["clean"]
+        self._ceiling = state["ceiling"]
+        self.revision = self._next = clean if clean >= last and clean else max(self._ceiling, last)
+
+    def _count(self, change: Change) -> None:
+        """Note which rows this change makes superfluous, once it is older than the window."""
+        if change.previous is not None:
+            self._garbage.append((change.revision, change.previous.revision))
+        if change.value is None:
+            self._garbage.append((change.revision, change.revision))
+
+    # ---------------------------------------------------------------- writing
+
+    async def commit(
+        self, key: str, value: Encode | None, *, expect: int | None = None, lazy: bool = False
+    ) -> Stored:
+        if self._broken:
+            raise StoreFailed("the store has stopped") from self._broken
+        current = self._pending[key][1] if key in self._pending else self.get(key)
+        found = current.revision if current else 0
+        if (expect is not None and expect != found) or (value is None and not current):
+            raise Stale(key, found)
+        revision = self._next + 1
+        kept = value(revision) if value else None
+        self._next = revision
+        change = Change(key, revision, kept, current)
+        stored = Stored(
+            key, revision, kept if kept is not None else current.value if current else b""
+        )
+        if lazy and not self._busy and not self._queue and revision < self._ceiling:
+            self._show([change], lazily=True)
+            return stored
+        self._pending[key] = (revision, stored if kept is not None else None)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Stored] = loop.create_future()
+        self._queue.append(_Waiting(change, stored, lazy, done))
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            loop.call_soon(self._flush, loop)  # what else this tick commits shares the fsync
+        return await asyncio.shield(done)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch, self._queue = self._queue, []
+        highest = batch[-1].change.revision
+        if all(waiting.lazy for waiting in batch) and highest < self._ceiling:
+            self._finish(batch, saved=False)
+            return
+        if highest + 1 >= self._ceiling:
+            self._ceiling = highest + STRIDE
+        rows = sorted(
+            [*self._unsaved.values(), *(waiting.change for waiting in batch)],
+            key=lambda change: change.revision,
+        )
+        horizon, stale = self._collect(4 * len(rows) + 64)
+        job = loop.run_in_executor(self._writer, self._write, rows, horizon, stale, self._ceiling)
+        job.add_done_callback(lambda job: self._written(batch, job.exception()))
+
+    def _collect(self, most: int) -> tuple[int, list[int]]:
+        """The new horizon and the rows that may go with it, at most so many at a time."""
+        stale: list[int] = []
+        garbage = self._garbage
+        while garbage and garbage[0][0] <= self.forgotten and len(stale) < most:
+            self._horizon, revision = garbage.popleft()
+            stale.append(revision)
+        return self._horizon, stale
+
+    def _write(self, rows: Sequence[Change], horizon: int, stale: list[int], ceiling: int) -> None:
+        """In the writer thread. One transaction; returns when it is on disk."""
+        db = self._db
+        with db:
+            db.executemany(
+                "INSERT INTO change VALUES (?, ?, ?, ?)",
+                [(c.revision, c.key, c.value, checksum(c.revision, c.key, c.value)) for c in rows],
+            )
+            db.execute(
+                "UPDATE state SET value = CASE name WHEN 'horizon' THEN ?1 WHEN 'ceiling' THEN ?2 ELSE 0 END",
+                (horizon, ceiling),
+            )
+            if stale:
+                db.executemany("DELETE FROM change WHERE revision = ?", [(r,) for r in stale])
+                if db.execute("PRAGMA freelist_count").get > 4 * VACUUM:
+                    db.execute(f"PRAGMA incremental_vacuum({VACUUM})").fetchall()
+
+    def _written(self, batch: list[_Waiting], error: BaseException | None) -> None:
+        if error is not None:
+            self._fail(error if isinstance(error, Exception) else RuntimeError(str(error)), batch)
+            return
+        self._unsaved.clear()
+        self._finish(batch, saved=True)
+        self._checkpoint_if_due()
+
+    def _finish(self, batch: list[_Waiting], saved: bool) -> None:
+        for waiting in batch:
+            key = waiting.change.key
+            if self._pending[key][0] == waiting.change.revision:
+                del self._pending[key]
+        self._show([waiting.change for waiting in batch], lazily=not saved)
+        for waiting in batch:
+            if not waiting.done.cancelled():
+                waiting.done.set_result(waiting.stored)
+        if self._queue:
+            asyncio.get_running_loop().call_soon(self._flush, asyncio.get_running_loop())
+        else:
+            self._busy = False
+            self._idle.set()
+
+    def _show(self, changes: Sequence[Change], lazily: bool) -> None:
+        for change in changes:
+            self._count(change)
+            if lazily:
+                self._unsaved[change.key] = change
+        self.apply(changes)
+
+    def _fail(self, error: Exception, batch: list[_Waiting]) -> None:
+        """What waited behind the batch was decided on the strength of it, so it fails as well."""
+        full = isinstance(error, apsw.FullError)
+        kind = StoreFull if full else StoreFailed
+        for waiting in [*batch, *self._queue]:
+            if not waiting.done.cancelled():
+                waiting.done.set_exception(kind(f"{self._path}: {error}"))
+        self._queue.clear()
+        self._pending.clear()
+        self._busy = False
+        self._idle.set()
+        if not full:
+            self._broken = error
+            if self._on_failure:
+                self._on_failure(error)
+
+    # ---------------------------------------------------------------- the log and the file
+
+    def _checkpoint_if_due(self) -> None:
+        if self._checkpointing:
+            return
+        try:
+            size = os.stat(f"{self._path}-wal").st_size
+        except OSError:
+            return
+        if size < CHECKPOINT:
+            return
+        self._checkpointing = True
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if size > RESET else apsw.SQLITE_CHECKPOINT_PASSIVE
+        loop = asyncio.get_running_loop()
+        job = loop.run_in_executor(self._keeper, lambda: self._side.wal_checkpoint(mode=mode))
+
+        def over(job: asyncio.Future[Any]) -> None:
+            self._checkpointing = False
+            if (error := job.exception()) and isinstance(error, Exception) and not self._broken:
+                self._fail(error, [])
+
+        job.add_done_callback(over)
+
+    async def backup(self, target: Path) -> int:
+        """Write a compact copy of what is durable now to `target` (replaced), while writes go on.
+        Returns its last revision."""
+        return await asyncio.get_running_loop().run_in_executor(self._keeper, self._copy, target)
+
+    def _copy(self, target: Path) -> int:
+        part = target.with_name(target.name + ".part")
+        part.unlink(missing_ok=True)
+        self._side.execute("VACUUM INTO ?", (str(part),))
+        copy = apsw.Connection(str(part))
+        last: int = copy.execute("SELECT max(revision) FROM change").get or 0
+        copy.close()
+        descriptor = os.open(part, os.O_RDWR)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        part.rename(target)
+        _sync_folder(target.parent)
+        return last
+
+    async def close(self) -> None:
+        """Wait for what is under way, and leave one whole file without a log beside it."""
+        await self._idle.wait()
+        loop = asyncio.get_running_loop()
+        if not self._broken:
+            rows = sorted(self._unsaved.values(), key=lambda change: change.revision)
+            await loop.run_in_executor(self._writer, self._write_last, rows)
+        self._writer.shutdown()
+        self._keeper.shutdown()
+        for db in (self._side, self._db):
+            try:
+                db.close()
+            except apsw.Error:
+                if not self._broken:
+                    raise
+        os.close(self._lock)
+
+    def _write_last(self, rows: Sequence[Change]) -> None:
+        if rows:
+            self._write(rows, self._horizon, [], self._ceiling)
+        with self._db:
+            self._db.execute("UPDATE state SET value = ? WHERE name = 'clean'", (self.revision,))
+
+
+def restore(backup: Path, path: Path) -> int:
+    """Put a backup in the place of a store that nobody has open; the old file is kept beside it as
+    NAME.before-restore. Revisions go on above both, so that no client sees time run backwards.
+    Returns the number of objects. Raises Refused and changes nothing where the backup is damaged."""
+    _check_header(backup)
+    lock = _lock(path)
+    try:
+        part = path.with_name(path.name + ".restoring")
+        part.write_bytes(backup.read_bytes())
+        probe = SqliteStore(part, None, "", None)
+        try:
+            probe._load()
+        except apsw.Error as error:
+            part.unlink()
+            raise Refused(_damaged(backup, str(error))) from error
+        ceiling = probe.revision
+        if path.exists():
+            old = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            ceiling = max(
+                ceiling,
+                *(
+                    value
+                    for (value,) in old.execute(
+                        "SELECT value FROM state WHERE name <> 'horizon' UNION SELECT max(revision) FROM change"
+                    )
+                ),
+            )
+            old.close()
+        db = apsw.Connection(str(part))
+        db.execute("PRAGMA synchronous=EXTRA")
+        with db:
+            db.execute(
+                "UPDATE state SET value = CASE name WHEN 'ceiling' THEN ?1 WHEN 'horizon' THEN ?1 ELSE 0 END",
+                (ceiling + 1,),
+            )
+        db.close()
+        for suffix in ("", "-wal", "-shm"):
+            old_file = Path(f"{path}{suffix}")
+            if old_file.exists():
+                old_file.replace(f"{path}.before-restore{suffix}")
+        part.replace(path)
+        _sync_folder(path.parent)
+        return len(probe._now)
+    finally:
+        os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 20).decode(errors="replace").strip() or "another process"
+        os.close(descriptor)
+        raise Refused(f"{path} is in use by process {holder}; stop it first") from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor
+
+
+def _check_header(path: Path) -> None:
+    """Read the two numbers of the file's header without SQLite, which might repair as it opens."""
+    with open(path, "rb") as file:
+        header = file.read(100)
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        raise Refused(_damaged(path, "it is not an SQLite file"))
+    version, application = (
+        struct.unpack(">i", header[60:64])[0],
+        struct.unpack(">i", header[68:72])[0],
+    )
+    if application != APPLICATION:
+        raise Refused(
+            f"{path} belongs to another program; move it away, or choose another data folder"
+        )
+    if version > FORMAT:
+        raise Refused(
+            f"{path} was written by a newer Jindou (format {version}, this one reads {FORMAT}); "
+            "install that version, or restore an older backup"
+        )
+
+
+def _damaged(path: Path, how: str) -> str:
+    return f"{path} is damaged: {how}; it was left as it is: `jindou restore BACKUP` puts a backup in its place"
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
