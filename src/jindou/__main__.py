@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-
-def main() -> int:
-    raise SystemExit("not built yet")
-
+from jindou.cli.commands import main
 
 if __name__ == "__main__":
     raise SystemExit(main())
