@@ -367,7 +367,7 @@ def keys(settings: Settings) -> Iterator[Verdict]:
     open_keys = [
         name
         for name in os.listdir(folder)
-        if (name.endswith(".key") or name.endswith(".kubeconfig"))
+        if name.endswith((".key", ".kubeconfig"))
         and stat.S_IMODE(os.stat(os.path.join(folder, name)).st_mode) & 0o077
     ]
     if open_keys:
