@@ -26,12 +26,18 @@ class Request(Protocol):
     """One request, whole headers read; the body arrives by `body()` or piece by piece by `pieces()`."""
 
     method: str
-    path: str  # percent-decoded, without the query
     raw_path: str  # as sent, with the query
-    query: dict[str, list[str]]
     headers: dict[str, str]  # names in lower case; repeated values joined by ", "
     peer: Peer
     http2: bool
+
+    @property
+    def path(self) -> str:
+        """Percent-decoded, without the query."""
+        ...
+
+    @property
+    def query(self) -> dict[str, list[str]]: ...
 
     async def body(self, limit: int = 3 * 1024 * 1024) -> bytes:
         """The whole body, gunzipped where so sent. Raises BodyTooLarge beyond `limit` bytes."""
@@ -62,7 +68,10 @@ class Response:
 class Sink(Protocol):
     """The sending side of a streamed answer. `write` never blocks; watch `pending` and `drain`."""
 
-    pending: int  # bytes accepted and not yet handed to the kernel
+    @property
+    def pending(self) -> int:
+        """Bytes accepted and not yet handed to the kernel."""
+        ...
 
     def write(self, data: bytes) -> None: ...
     def close(self) -> None:
