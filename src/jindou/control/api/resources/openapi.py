@@ -1,0 +1,303 @@
+"""OpenAPI documents: v3 per group version, and v2 whole, made from the same schemas and cached.
+
+kubectl needs the v3 patch operation with its group-version-kind and a `fieldValidation` parameter to
+apply, and the component schemas with descriptions to explain. Descriptions are loaded only here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Any
+
+import orjson
+
+from jindou.control.api.resources.builtin import read, type_named
+from jindou.control.api.resources.registry import Registry, Resource
+from jindou.control.api.resources.schema import MISSING, Schema
+
+META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+
+
+@cache
+def descriptions() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = read("docs.json.z")
+    return found
+
+
+class OpenApi:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._generation = -1
+        self._cache: dict[str, tuple[bytes, str]] = {}
+
+    def _fresh(self) -> None:
+        if self._generation != self._registry.generation:
+            self._cache.clear()
+            self._generation = self._registry.generation
+
+    def index(self) -> bytes:
+        """/openapi/v3: where each document is, with a hash that changes when the document does."""
+        self._fresh()
+        paths = {}
+        for group, versions in self._registry.groups().items():
+            for version in versions:
+                place = f"apis/{group}/{version}" if group else f"api/{version}"
+                mark = (
+                    hashlib.sha256(f"{place} {self._shape(group, version)}".encode())
+                    .hexdigest()
+                    .upper()
+                )
+                paths[place] = {"serverRelativeURL": f"/openapi/v3/{place}?hash={mark}"}
+        return orjson.dumps({"paths": paths}) + b"\n"
+
+    def _shape(self, group: str, version: str) -> str:
+        resources = self._registry.in_version(group, version)
+        return str([(r.kind, id(r.own_schema) if r.custom else r.type_name) for r in resources])
+
+    def v3(self, place: str) -> tuple[bytes, str] | None:
+        """The document of `api/v1` or `apis/GROUP/VERSION`, and its ETag."""
+        self._fresh()
+        found = self._cache.get(place)
+        if found is None:
+            parts = place.split("/")
+            group, version = (
+                ("", parts[1])
+                if parts[0] == "api" and len(parts) == 2
+                else tuple(parts[1:3])
+                if len(parts) == 3
+                else ("", "")
+            )
+            resources = self._registry.in_version(group, version)
+            if not resources:
+                return None
+            data = orjson.dumps(self._document(resources, "#/components/schemas/", v3=True))
+            found = self._cache[place] = (data, f'"{hashlib.sha256(data).hexdigest().upper()}"')
+        return found
+
+    def v2(self) -> tuple[bytes, str]:
+        self._fresh()
+        found = self._cache.get("v2")
+        if found is None:
+            data = orjson.dumps(
+                self._document(list(self._registry.all()), "#/definitions/", v3=False)
+            )
+            found = self._cache["v2"] = (data, f'"{hashlib.sha256(data).hexdigest().upper()}"')
+        return found
+
+    def _document(self, resources: list[Resource], base: str, v3: bool) -> dict[str, Any]:
+        writer = Writer(base, v3)
+        paths: dict[str, Any] = {}
+        for resource in resources:
+            name = writer.root(resource)
+            paths |= _paths(resource, name, base, v3)
+        info = {"title": "Kubernetes", "version": "v1.37.0"}
+        if v3:
+            return {
+                "openapi": "3.0.0",
+                "info": info,
+                "paths": paths,
+                "components": {"schemas": writer.done()},
+            }
+        return {"swagger": "2.0", "info": info, "paths": paths, "definitions": writer.done()}
+
+
+class Writer:
+    """Collects the schemas that are referred to, each once."""
+
+    def __init__(self, base: str, v3: bool) -> None:
+        self._base, self._v3 = base, v3
+        self._schemas: dict[str, Any] = {}
+        self._due: list[str] = []
+
+    def root(self, resource: Resource) -> str:
+        if not resource.custom:
+            self._refer(resource.type_name)
+            self._kinds(resource.type_name, resource)
+            return resource.type_name
+        kind = resource.kind
+        name = ".".join([*reversed(kind.group.split(".")), kind.version, kind.name])
+        node = self.node(resource.schema)
+        node.setdefault("properties", {})["metadata"] = self._link(f"{META}ObjectMeta")
+        node["properties"] |= {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+        self._schemas[name] = node
+        self._kinds(name, resource)
+        return name
+
+    def _kinds(self, name: str, resource: Resource) -> None:
+        kind = resource.kind
+        self._schemas.setdefault(name, {})
+        self._pending_kinds.setdefault(name, []).append(
+            {"group": kind.group, "version": kind.version, "kind": kind.name}
+        )
+
+    @property
+    def _pending_kinds(self) -> dict[str, list[dict[str, str]]]:
+        if not hasattr(self, "_kind_marks"):
+            self._kind_marks: dict[str, list[dict[str, str]]] = {}
+        return self._kind_marks
+
+    def _refer(self, name: str) -> None:
+        if name not in self._schemas:
+            self._schemas[name] = {}
+            self._due.append(name)
+
+    def _link(self, name: str) -> dict[str, Any]:
+        self._refer(name)
+        return {"$ref": f"{self._base}{name}"}
+
+    def done(self) -> dict[str, Any]:
+        while self._due:
+            name = self._due.pop()
+            self._schemas[name] = self.node(type_named(name), descriptions().get(name, {}))
+        for name, marks in self._pending_kinds.items():
+            self._schemas[name]["x-kubernetes-group-version-kind"] = marks
+        return self._schemas
+
+    def node(self, schema: Schema, says: dict[str, str] | None = None) -> dict[str, Any]:
+        says = says or {}
+        out: dict[str, Any] = {}
+        if says.get(""):
+            out["description"] = says[""]
+        if schema.int_or_string:
+            if self._v3:
+                return {
+                    **out,
+                    "oneOf": [{"type": "integer"}, {"type": "string"}],
+                    "format": "int-or-string",
+                }
+            return {**out, "type": "string", "format": "int-or-string"}
+        if schema.type:
+            out["type"] = schema.type
+        if schema.format == "quantity":
+            return (
+                {**out, "oneOf": [{"type": "string"}, {"type": "number"}]}
+                if self._v3 and schema.ref
+                else out
+            )
+        if schema.format:
+            out["format"] = "date-time" if schema.format == "micro-time" else schema.format
+        if schema.has_properties:
+            out["properties"] = {
+                name: self._child(schema.field(name), says.get(name, "")) for name in schema.names
+            }
+        if schema.additional is not None:
+            out["additionalProperties"] = self._child(schema.additional, "")
+        if schema.items is not None:
+            out["items"] = self._child(schema.items, "")
+        if schema.required:
+            out["required"] = list(schema.required)
+        if schema.default is not MISSING:
+            out["default"] = schema.default
+        if schema.preserve_unknown:
+            out["x-kubernetes-preserve-unknown-fields"] = True
+        return {**out, **_extensions(schema), **schema.extra}
+
+    def _child(self, schema: Schema | None, says: str) -> dict[str, Any]:
+        assert schema is not None
+        if schema.ref:
+            link = self._link(schema.ref)
+            traits = _extensions(schema)
+            if not says and not traits:
+                return link
+            if self._v3:
+                return {**({"description": says} if says else {}), "allOf": [link], **traits}
+            return {**link, **({"description": says} if says else {}), **traits}
+        return self.node(schema, {"": says} if says else None)
+
+
+def _extensions(schema: Schema) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    if schema.list_type:
+        out["x-kubernetes-list-type"] = schema.list_type
+    if schema.list_keys:
+        out["x-kubernetes-list-map-keys"] = list(schema.list_keys)
+    if schema.map_type:
+        out["x-kubernetes-map-type"] = schema.map_type
+    if schema.patch_key:
+        out["x-kubernetes-patch-merge-key"] = schema.patch_key
+    if schema.patch_strategy:
+        out["x-kubernetes-patch-strategy"] = ",".join(sorted(schema.patch_strategy))
+    return out
+
+
+def _parameter(name: str, kind: str, place: str, v3: bool) -> dict[str, Any]:
+    base: dict[str, Any] = {"name": name, "in": place}
+    if place == "path":
+        base["required"] = True
+    if v3:
+        return {**base, "schema": {"type": kind, "uniqueItems": True}}
+    return {**base, "type": kind, "uniqueItems": True}
+
+
+def _paths(resource: Resource, type_name: str, base: str, v3: bool) -> dict[str, Any]:
+    kind = resource.kind
+    namespace = "/namespaces/{namespace}" if kind.namespaced else ""
+    collection = f"{kind.path}{namespace}/{kind.plural}"
+    gvk = {"group": kind.group, "version": kind.version, "kind": kind.name}
+    link = {"$ref": f"{base}{type_name}"}
+    write_parameters = [
+        _parameter(n, "string", "query", v3) for n in ("dryRun", "fieldManager", "fieldValidation")
+    ]
+    patch_parameters = [*write_parameters, _parameter("force", "boolean", "query", v3)]
+
+    def operation(
+        verb: str, action: str, parameters: list[dict[str, Any]] | None = None, body: bool = False
+    ) -> dict[str, Any]:
+        scope = "Namespaced" if kind.namespaced else ""
+        made: dict[str, Any] = {
+            "operationId": f"{verb}{kind.group.split('.')[0].capitalize() or 'Core'}{kind.version.capitalize()}{scope}{kind.name}",
+            "tags": [f"{kind.group.split('.')[0] or 'core'}_{kind.version}"],
+            "x-kubernetes-action": action,
+            "x-kubernetes-group-version-kind": gvk,
+        }
+        listed = list(parameters or [])
+        if v3:
+            made["responses"] = {
+                "200": {"description": "OK", "content": {"application/json": {"schema": link}}}
+            }
+            if body:
+                made["requestBody"] = {"content": {"*/*": {"schema": link}}}
+        else:
+            made["responses"] = {"200": {"description": "OK", "schema": link}}
+            made["produces"] = ["application/json"]
+            if body:
+                listed.append({"name": "body", "in": "body", "required": True, "schema": link})
+        if listed:
+            made["parameters"] = listed
+        return made
+
+    shared = [_parameter("namespace", "string", "path", v3)] if kind.namespaced else []
+    found: dict[str, Any] = {}
+    several: dict[str, Any] = {}
+    if "create" in resource.verbs:
+        several["post"] = operation("create", "post", write_parameters, body=True)
+    if "list" in resource.verbs:
+        several["get"] = operation("list", "list")
+    if several:
+        found[collection] = {**several, **({"parameters": shared} if shared else {})}
+    one: dict[str, Any] = {}
+    for verb, method in (
+        ("get", "get"),
+        ("update", "put"),
+        ("patch", "patch"),
+        ("delete", "delete"),
+    ):
+        if verb in resource.verbs:
+            parameters = {
+                "update": write_parameters,
+                "patch": patch_parameters,
+                "delete": write_parameters[:1],
+            }.get(verb)
+            one[method] = operation(
+                "replace" if verb == "update" else "read" if verb == "get" else verb,
+                method,
+                parameters,
+                body=verb in ("update", "patch"),
+            )
+    if one:
+        found[f"{collection}/{{name}}"] = {
+            **one,
+            "parameters": [_parameter("name", "string", "path", v3), *shared],
+        }
+    return found
