@@ -1,0 +1,661 @@
+"""Tables: the columns that `kubectl get` prints, computed on the server as the real one does.
+
+A built-in kind that kubectl prints specially has a function that yields its cells; any other has
+Name and Age; a custom resource has the columns of its definition, as JSONPaths.
+Source: the Table type of meta.k8s.io/v1, https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jindou.control.api.resources.jsonpath import find
+from jindou.control.api.resources.registry import Column, Resource
+from jindou.objects.kinds import Object
+
+Cells = Callable[[Object, float], list[Any]]
+NONE, UNKNOWN = "<none>", "<unknown>"
+
+
+def seconds_of(stamp: str) -> float:
+    return float(calendar.timegm(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")))
+
+
+def age(stamp: str | None, now: float) -> str:
+    return human(now - seconds_of(stamp)) if stamp else UNKNOWN
+
+
+def human(seconds: float) -> str:
+    """A duration as kubectl shortens it: 5s, 2m30s, 15m, 3h5m, 20h, 2d3h, 9d, 1y20d."""
+    whole = int(seconds)
+    if whole < -1:
+        return "<invalid>"
+    whole = max(whole, 0)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if whole < 120:
+        return f"{whole}s"
+    if minutes < 10:
+        return _two(minutes, "m", whole % 60, "s")
+    if minutes < 180:
+        return f"{minutes}m"
+    if hours < 8:
+        return _two(hours, "h", minutes % 60, "m")
+    if hours < 48:
+        return f"{hours}h"
+    if days < 8:
+        return _two(days, "d", hours % 24, "h")
+    if days < 730:
+        return f"{days}d"
+    if days < 8 * 365:
+        return _two(days // 365, "y", days % 365, "d")
+    return f"{days // 365}y"
+
+
+def _two(first: int, one: str, second: int, two: str) -> str:
+    return f"{first}{one}{second}{two}" if second else f"{first}{one}"
+
+
+def created(obj: Object, now: float) -> str:
+    return age(obj["metadata"].get("creationTimestamp"), now)
+
+
+def labels(selector: dict[str, str] | None) -> str:
+    return ",".join(f"{k}={v}" for k, v in sorted((selector or {}).items())) or NONE
+
+
+def label_selector(selector: dict[str, Any] | None) -> str:
+    if not selector:
+        return NONE
+    words = [f"{k}={v}" for k, v in sorted((selector.get("matchLabels") or {}).items())]
+    for e in selector.get("matchExpressions") or []:
+        values = ",".join(e.get("values") or ())
+        words.append(
+            {
+                "In": f"{e['key']} in ({values})",
+                "NotIn": f"{e['key']} notin ({values})",
+                "Exists": e["key"],
+                "DoesNotExist": f"!{e['key']}",
+            }[e["operator"]]
+        )
+    return ",".join(words) or NONE
+
+
+def containers(template: Object) -> tuple[str, str]:
+    held = template.get("spec", {}).get("containers", [])
+    return ",".join(c["name"] for c in held), ",".join(c.get("image", "") for c in held)
+
+
+def pod_reason(pod: Object) -> str:
+    """What STATUS says of a Pod: the first thing that is not as it should be."""
+    spec, status = pod["spec"], pod.get("status", {})
+    reason = status.get("reason") or status.get("phase") or "Pending"
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "SchedulingGated":
+            reason = "SchedulingGated"
+    sidecars = {
+        c["name"] for c in spec.get("initContainers", []) if c.get("restartPolicy") == "Always"
+    }
+    inits = status.get("initContainerStatuses", [])
+    initializing = False
+    for n, held in enumerate(inits):
+        state = held.get("state", {})
+        ended, waiting = state.get("terminated"), state.get("waiting")
+        if (ended and ended.get("exitCode") == 0) or (
+            held["name"] in sidecars and held.get("started")
+        ):
+            continue
+        initializing = True
+        if ended:
+            reason = "Init:" + (
+                ended.get("reason")
+                or (
+                    f"Signal:{ended['signal']}"
+                    if ended.get("signal")
+                    else f"ExitCode:{ended.get('exitCode', 0)}"
+                )
+            )
+        elif waiting and waiting.get("reason") and waiting["reason"] != "PodInitializing":
+            reason = f"Init:{waiting['reason']}"
+        else:
+            reason = f"Init:{n}/{len(spec.get('initContainers', []))}"
+        break
+    if not initializing:
+        running = False
+        for held in reversed(status.get("containerStatuses", [])):
+            state = held.get("state", {})
+            ended, waiting = state.get("terminated"), state.get("waiting")
+            if waiting and waiting.get("reason"):
+                reason = waiting["reason"]
+            elif ended:
+                reason = ended.get("reason") or (
+                    f"Signal:{ended['signal']}"
+                    if ended.get("signal")
+                    else f"ExitCode:{ended.get('exitCode', 0)}"
+                )
+            elif held.get("ready") and "running" in state:
+                running = True
+        if reason == "Completed" and running:
+            ready = any(
+                c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", [])
+            )
+            reason = "Running" if ready else "NotReady"
+    if pod["metadata"].get("deletionTimestamp"):
+        if status.get("reason") == "NodeLost":
+            return "Unknown"
+        if status.get("phase") not in ("Succeeded", "Failed"):
+            return "Terminating"
+    return str(reason)
+
+
+def pod_cells(pod: Object, now: float) -> list[Any]:
+    spec, status = pod["spec"], pod.get("status", {})
+    sidecars = {
+        c["name"] for c in spec.get("initContainers", []) if c.get("restartPolicy") == "Always"
+    }
+    counted = [
+        *status.get("containerStatuses", []),
+        *(s for s in status.get("initContainerStatuses", []) if s["name"] in sidecars),
+    ]
+    ready = sum(bool(s.get("ready")) and "running" in s.get("state", {}) for s in counted)
+    restarts = sum(s.get("restartCount", 0) for s in counted)
+    last = max(
+        (
+            s["lastState"]["terminated"].get("finishedAt") or ""
+            for s in counted
+            if s.get("lastState", {}).get("terminated")
+        ),
+        default="",
+    )
+    shown: Any = f"{restarts} ({age(last, now)} ago)" if restarts and last else str(restarts)
+    gates = spec.get("readinessGates") or []
+    true = {c["type"] for c in status.get("conditions", []) if c["status"] == "True"}
+    met = sum(g["conditionType"] in true for g in gates)
+    ips = status.get("podIPs") or []
+    return [
+        pod["metadata"]["name"],
+        f"{ready}/{len(spec.get('containers', [])) + len(sidecars)}",
+        pod_reason(pod),
+        shown,
+        created(pod, now),
+        (ips[0]["ip"] if ips else status.get("podIP")) or NONE,
+        spec.get("nodeName") or NONE,
+        status.get("nominatedNodeName") or NONE,
+        f"{met}/{len(gates)}" if gates else NONE,
+    ]
+
+
+def deployment_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    return [
+        obj["metadata"]["name"], f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 1)}",
+        status.get("updatedReplicas", 0), status.get("availableReplicas", 0), created(obj, now),
+        *containers(spec["template"]), label_selector(spec.get("selector")),
+    ]  # fmt: skip
+
+
+def replica_set_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    selector = spec.get("selector")
+    shown = (
+        label_selector(selector) if obj.get("kind") != "ReplicationController" else labels(selector)
+    )
+    return [
+        obj["metadata"]["name"], spec.get("replicas", 1), status.get("replicas", 0), status.get("readyReplicas", 0),
+        created(obj, now), *containers(spec.get("template", {})), shown,
+    ]  # fmt: skip
+
+
+def stateful_set_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    return [
+        obj["metadata"]["name"],
+        f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 1)}",
+        created(obj, now),
+        *containers(spec["template"]),
+    ]
+
+
+def daemon_set_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    counts = [
+        status.get(n, 0)
+        for n in (
+            "desiredNumberScheduled",
+            "currentNumberScheduled",
+            "numberReady",
+            "updatedNumberScheduled",
+            "numberAvailable",
+        )
+    ]
+    node = labels(spec["template"].get("spec", {}).get("nodeSelector"))
+    return [
+        obj["metadata"]["name"],
+        *counts,
+        node,
+        created(obj, now),
+        *containers(spec["template"]),
+        label_selector(spec.get("selector")),
+    ]
+
+
+def job_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    completions = spec.get("completions")
+    done = (
+        f"{status.get('succeeded', 0)}/{completions}"
+        if completions is not None
+        else f"{status.get('succeeded', 0)}/1"
+    )
+    start, end = status.get("startTime"), status.get("completionTime")
+    took = human((seconds_of(end) if end else now) - seconds_of(start)) if start else ""
+    state = "Running"
+    for condition in status.get("conditions", []):
+        if condition["status"] == "True" and condition["type"] in (
+            "Complete",
+            "Failed",
+            "Suspended",
+            "FailureTarget",
+            "SuccessCriteriaMet",
+        ):
+            state = condition["type"]
+    return [
+        obj["metadata"]["name"],
+        state,
+        done,
+        took,
+        created(obj, now),
+        *containers(spec["template"]),
+        label_selector(spec.get("selector")),
+    ]
+
+
+def cron_job_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    last = status.get("lastScheduleTime")
+    template = spec["jobTemplate"]["spec"]["template"]
+    return [
+        obj["metadata"]["name"], spec["schedule"], spec.get("timeZone") or NONE, str(bool(spec.get("suspend"))),
+        len(status.get("active") or []), age(last, now) if last else NONE, created(obj, now), *containers(template),
+        label_selector(spec["jobTemplate"]["spec"].get("selector")),
+    ]  # fmt: skip
+
+
+def service_cells(obj: Object, now: float) -> list[Any]:
+    spec = obj["spec"]
+    kind = spec.get("type", "ClusterIP")
+    external = ",".join(spec.get("externalIPs") or []) or NONE
+    if kind == "ExternalName":
+        external = spec.get("externalName", NONE)
+    elif kind == "LoadBalancer":
+        found = [
+            i.get("ip") or i.get("hostname")
+            for i in obj.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+        ]
+        external = ",".join([*found, *(spec.get("externalIPs") or [])]) or "<pending>"
+    ports = ",".join(
+        f"{p['port']}:{p['nodePort']}/{p.get('protocol', 'TCP')}"
+        if p.get("nodePort")
+        else f"{p['port']}/{p.get('protocol', 'TCP')}"
+        for p in spec.get("ports") or []
+    )
+    cluster = (spec.get("clusterIPs") or [spec.get("clusterIP")])[0]
+    return [
+        obj["metadata"]["name"],
+        kind,
+        cluster or NONE,
+        external,
+        ports or NONE,
+        created(obj, now),
+        labels(spec.get("selector")),
+    ]
+
+
+def endpoints_cells(obj: Object, now: float) -> list[Any]:
+    found = [
+        f"{a['ip']}:{p['port']}" if p else a["ip"]
+        for subset in obj.get("subsets") or []
+        for a in subset.get("addresses") or []
+        for p in subset.get("ports") or [None]
+    ]
+    return [obj["metadata"]["name"], _few(found), created(obj, now)]
+
+
+def _few(words: Sequence[str], most: int = 3) -> str:
+    more = f" + {len(words) - most} more..." if len(words) > most else ""
+    return ",".join(words[:most]) + more or NONE
+
+
+def endpoint_slice_cells(obj: Object, now: float) -> list[Any]:
+    ports = [str(p.get("port", "*")) for p in obj.get("ports") or []]
+    found = [a for e in obj.get("endpoints") or [] for a in e.get("addresses", [])]
+    return [
+        obj["metadata"]["name"],
+        obj.get("addressType", ""),
+        _few(ports) if ports else "<unset>",
+        _few(found) if found else "<unset>",
+        created(obj, now),
+    ]
+
+
+def node_cells(obj: Object, now: float) -> list[Any]:
+    meta, spec, status = obj["metadata"], obj.get("spec", {}), obj.get("status", {})
+    ready = next((c["status"] for c in status.get("conditions", []) if c["type"] == "Ready"), None)
+    words = ["Ready" if ready == "True" else "NotReady" if ready else "Unknown"]
+    if spec.get("unschedulable"):
+        words.append("SchedulingDisabled")
+    roles = sorted(
+        k.removeprefix("node-role.kubernetes.io/")
+        for k in meta.get("labels") or {}
+        if k.startswith("node-role.kubernetes.io/")
+    )
+    addresses = {a["type"]: a["address"] for a in status.get("addresses", [])}
+    info = status.get("nodeInfo", {})
+    return [
+        meta["name"], ",".join(words), ",".join(roles) or NONE, created(obj, now), info.get("kubeletVersion", UNKNOWN),
+        addresses.get("InternalIP", NONE), addresses.get("ExternalIP", NONE), info.get("osImage", UNKNOWN),
+        info.get("kernelVersion", UNKNOWN), info.get("containerRuntimeVersion", UNKNOWN),
+    ]  # fmt: skip
+
+
+def event_cells(obj: Object, now: float) -> list[Any]:
+    about = obj.get("involvedObject", {})
+    series = obj.get("series") or {}
+    count = series.get("count") or obj.get("count") or 1
+    last = (
+        series.get("lastObservedTime")
+        or obj.get("lastTimestamp")
+        or obj.get("eventTime")
+        or obj["metadata"].get("creationTimestamp")
+    )
+    first = obj.get("firstTimestamp") or obj.get("eventTime") or last
+    source = obj.get("source") or {}
+    name = source.get("component") or obj.get("reportingComponent") or ""
+    return [
+        age(last, now), obj.get("type", ""), obj.get("reason", ""), f"{about.get('kind', '').lower()}/{about.get('name', '')}",
+        about.get("fieldPath", ""), ", ".join(filter(None, (name, source.get("host")))), (obj.get("message") or "").strip(),
+        age(first, now), count, obj["metadata"]["name"],
+    ]  # fmt: skip
+
+
+def custom_resource_definition_cells(obj: Object, now: float) -> list[Any]:
+    return [obj["metadata"]["name"], obj["metadata"].get("creationTimestamp")]
+
+
+def volume_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    claim = spec.get("claimRef") or {}
+    return [
+        obj["metadata"]["name"], spec.get("capacity", {}).get("storage", ""), _modes(spec.get("accessModes")), spec.get("persistentVolumeReclaimPolicy", ""),
+        "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", ""), f"{claim['namespace']}/{claim['name']}" if claim else "",
+        spec.get("storageClassName", ""), spec.get("volumeAttributesClassName") or "<unset>", status.get("reason", ""), created(obj, now), spec.get("volumeMode", ""),
+    ]  # fmt: skip
+
+
+def claim_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    bound = bool(spec.get("volumeName"))
+    return [
+        obj["metadata"]["name"], "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", ""), spec.get("volumeName", ""),
+        status.get("capacity", {}).get("storage", "") if bound else "", _modes(status.get("accessModes") or spec.get("accessModes")) if bound else "",
+        spec.get("storageClassName", ""), spec.get("volumeAttributesClassName") or "<unset>", created(obj, now), spec.get("volumeMode", ""),
+    ]  # fmt: skip
+
+
+def _modes(modes: Sequence[str] | None) -> str:
+    short = {
+        "ReadWriteOnce": "RWO",
+        "ReadOnlyMany": "ROX",
+        "ReadWriteMany": "RWX",
+        "ReadWriteOncePod": "RWOP",
+    }
+    return ",".join(short[m] for m in modes or () if m in short)
+
+
+def autoscaler_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    target = spec["scaleTargetRef"]
+    currents = status.get("currentMetrics") or []
+    shown = []
+    for n, metric in enumerate(spec.get("metrics") or []):
+        source = metric.get(metric["type"][0].lower() + metric["type"][1:], {})
+        goal, name = source.get("target", {}), source.get("name", "")
+        held = (
+            currents[n].get(metric["type"][0].lower() + metric["type"][1:], {}).get("current", {})
+            if n < len(currents)
+            else {}
+        )
+        if "averageUtilization" in goal:
+            value = f"{held['averageUtilization']}%" if "averageUtilization" in held else UNKNOWN
+            shown.append(f"{name}: {value}/{goal['averageUtilization']}%".lstrip(": "))
+        else:
+            shown.append(
+                f"{held.get('averageValue') or held.get('value') or UNKNOWN}/{goal.get('averageValue') or goal.get('value')}"
+            )
+    return [
+        obj["metadata"]["name"], f"{target['kind']}/{target['name']}", ", ".join(shown) or NONE, str(spec.get("minReplicas", "<unset>")),
+        spec.get("maxReplicas", 0), status.get("currentReplicas", 0), created(obj, now),
+    ]  # fmt: skip
+
+
+def ingress_cells(obj: Object, now: float) -> list[Any]:
+    spec = obj["spec"]
+    hosts = [r["host"] for r in spec.get("rules") or [] if r.get("host")]
+    found = [
+        i.get("ip") or i.get("hostname")
+        for i in obj.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+    ]
+    return [
+        obj["metadata"]["name"],
+        spec.get("ingressClassName") or NONE,
+        ",".join(hosts) or "*",
+        ",".join(found),
+        "80, 443" if spec.get("tls") else "80",
+        created(obj, now),
+    ]
+
+
+def binding_cells(obj: Object, now: float) -> list[Any]:
+    role, subjects = obj["roleRef"], obj.get("subjects") or []
+    by = {
+        kind: ", ".join(
+            f"{s['namespace']}/{s['name']}" if kind == "ServiceAccount" else s["name"]
+            for s in subjects
+            if s["kind"] == kind
+        )
+        for kind in ("User", "Group", "ServiceAccount")
+    }
+    return [
+        obj["metadata"]["name"],
+        f"{role['kind']}/{role['name']}",
+        created(obj, now),
+        by["User"],
+        by["Group"],
+        by["ServiceAccount"],
+    ]
+
+
+def disruption_budget_cells(obj: Object, now: float) -> list[Any]:
+    spec = obj["spec"]
+    return [
+        obj["metadata"]["name"],
+        str(spec.get("minAvailable", "N/A")),
+        str(spec.get("maxUnavailable", "N/A")),
+        obj.get("status", {}).get("disruptionsAllowed", 0),
+        created(obj, now),
+    ]
+
+
+def quota_cells(obj: Object, now: float) -> list[Any]:
+    hard, used = obj.get("status", {}).get("hard") or {}, obj.get("status", {}).get("used") or {}
+    shown = {name: f"{name}: {used.get(name, 0)}/{limit}" for name, limit in sorted(hard.items())}
+    limits = [text for name, text in shown.items() if name.startswith("limits.")]
+    return [
+        obj["metadata"]["name"],
+        ", ".join(t for n, t in shown.items() if not n.startswith("limits.")),
+        ", ".join(limits),
+        created(obj, now),
+    ]
+
+
+NAME = Column("Name", format="name", description="Name must be unique within a namespace.")
+AGE = Column(
+    "Age",
+    description="CreationTimestamp is a timestamp representing the server time when this object was created.",
+)
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    """ "Ready Up-to-date:integer Node*": a colon gives the type, a star means wide output only."""
+    made = []
+    for word in text.split("|"):
+        name, _, kind = word.strip().rstrip("*").partition(":")
+        if name == "Name":
+            made.append(NAME)
+        elif name == "Age":
+            made.append(AGE)
+        else:
+            made.append(Column(name, kind or "string", priority=int(word.strip().endswith("*"))))
+    return tuple(made)
+
+
+PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
+    ("", "Pod"): (_columns("Name|Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*"), pod_cells),
+    ("apps", "Deployment"): (_columns("Name|Ready|Up-to-date:integer|Available:integer|Age|Containers*|Images*|Selector*"), deployment_cells),
+    ("apps", "ReplicaSet"): (_columns("Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*"), replica_set_cells),
+    ("", "ReplicationController"): (_columns("Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*"), replica_set_cells),
+    ("apps", "StatefulSet"): (_columns("Name|Ready|Age|Containers*|Images*"), stateful_set_cells),
+    ("apps", "DaemonSet"): (_columns("Name|Desired:integer|Current:integer|Ready:integer|Up-to-date:integer|Available:integer|Node Selector|Age|Containers*|Images*|Selector*"), daemon_set_cells),
+    ("batch", "Job"): (_columns("Name|Status|Completions|Duration|Age|Containers*|Images*|Selector*"), job_cells),
+    ("batch", "CronJob"): (_columns("Name|Schedule|Timezone|Suspend|Active:integer|Last Schedule|Age|Containers*|Images*|Selector*"), cron_job_cells),
+    ("", "Service"): (_columns("Name|Type|Cluster-IP|External-IP|Port(s)|Age|Selector*"), service_cells),
+    ("", "Endpoints"): (_columns("Name|Endpoints|Age"), endpoints_cells),
+    ("discovery.k8s.io", "EndpointSlice"): (_columns("Name|AddressType|Ports|Endpoints|Age"), endpoint_slice_cells),
+    ("", "Node"): (_columns("Name|Status|Roles|Age|Version|Internal-IP*|External-IP*|OS-Image*|Kernel-Version*|Container-Runtime*"), node_cells),
+    ("", "Event"): (_columns("Last Seen|Type|Reason|Object|Subobject*|Source*|Message|First Seen*|Count:integer*|Name*"), event_cells),
+    ("", "Namespace"): (_columns("Name|Status|Age"), lambda o, now: [o["metadata"]["name"], o.get("status", {}).get("phase", ""), created(o, now)]),
+    ("", "ConfigMap"): (_columns("Name|Data|Age"), lambda o, now: [o["metadata"]["name"], len(o.get("data") or {}) + len(o.get("binaryData") or {}), created(o, now)]),
+    ("", "Secret"): (_columns("Name|Type|Data|Age"), lambda o, now: [o["metadata"]["name"], o.get("type", ""), len(o.get("data") or {}), created(o, now)]),
+    ("", "ServiceAccount"): (_columns("Name|Age"), lambda o, now: [o["metadata"]["name"], created(o, now)]),
+    ("", "PersistentVolume"): (_columns("Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|VolumeMode*"), volume_cells),
+    ("", "PersistentVolumeClaim"): (_columns("Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|VolumeMode*"), claim_cells),
+    ("", "ResourceQuota"): (_columns("Name|Request|Limit|Age"), quota_cells),
+    ("", "LimitRange"): (_columns("Name|Created At"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
+    ("autoscaling", "HorizontalPodAutoscaler"): (_columns("Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"), autoscaler_cells),
+    ("networking.k8s.io", "Ingress"): (_columns("Name|Class|Hosts|Address|Ports|Age"), ingress_cells),
+    ("networking.k8s.io", "IngressClass"): (_columns("Name|Controller|Parameters|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("controller", ""), NONE, created(o, now)]),
+    ("networking.k8s.io", "NetworkPolicy"): (_columns("Name|Pod-Selector|Age"), lambda o, now: [o["metadata"]["name"], label_selector(o["spec"].get("podSelector")), created(o, now)]),
+    ("policy", "PodDisruptionBudget"): (_columns("Name|Min Available|Max Unavailable|Allowed Disruptions:integer|Age"), disruption_budget_cells),
+    ("rbac.authorization.k8s.io", "RoleBinding"): (_columns("Name|Role|Age|Users*|Groups*|ServiceAccounts*"), binding_cells),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): (_columns("Name|Role|Age|Users*|Groups*|ServiceAccounts*"), binding_cells),
+    ("rbac.authorization.k8s.io", "Role"): (_columns("Name|Created At"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
+    ("rbac.authorization.k8s.io", "ClusterRole"): (_columns("Name|Created At"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): (_columns("Name|Created At"), custom_resource_definition_cells),
+    ("storage.k8s.io", "StorageClass"): (
+        _columns("Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age"),
+        lambda o, now: [
+            o["metadata"]["name"] + (" (default)" if (o["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true" else ""),
+            o.get("provisioner", ""), o.get("reclaimPolicy", "Delete"), o.get("volumeBindingMode", "Immediate"), str(bool(o.get("allowVolumeExpansion"))).lower(), created(o, now),
+        ],
+    ),
+    ("scheduling.k8s.io", "PriorityClass"): (_columns("Name|Value:integer|Global-Default:boolean|Age|PreemptionPolicy"), lambda o, now: [o["metadata"]["name"], o.get("value", 0), bool(o.get("globalDefault")), created(o, now), o.get("preemptionPolicy", "PreemptLowerPriority")]),
+    ("coordination.k8s.io", "Lease"): (_columns("Name|Holder|Age"), lambda o, now: [o["metadata"]["name"], o.get("spec", {}).get("holderIdentity", ""), created(o, now)]),
+    ("node.k8s.io", "RuntimeClass"): (_columns("Name|Handler|Age"), lambda o, now: [o["metadata"]["name"], o.get("handler", ""), created(o, now)]),
+    ("apps", "ControllerRevision"): (_columns("Name|Controller|Revision|Age"), lambda o, now: [o["metadata"]["name"], next((f"{r['kind'].lower()}.{r['apiVersion'].rpartition('/')[0]}/{r['name']}" for r in o["metadata"].get("ownerReferences") or [] if r.get("controller")), NONE), o.get("revision", 0), created(o, now)]),
+    ("apiregistration.k8s.io", "APIService"): (_columns("Name|Service|Available|Age"), lambda o, now: [o["metadata"]["name"], "Local" if not o["spec"].get("service") else f"{o['spec']['service']['namespace']}/{o['spec']['service']['name']}", next((c["status"] for c in o.get("status", {}).get("conditions", []) if c["type"] == "Available"), "Unknown"), created(o, now)]),
+    ("certificates.k8s.io", "CertificateSigningRequest"): (_columns("Name|Age|SignerName|Requestor|RequestedDuration|Condition"), lambda o, now: [o["metadata"]["name"], created(o, now), o["spec"].get("signerName", ""), o["spec"].get("username", ""), human(o["spec"]["expirationSeconds"]) if o["spec"].get("expirationSeconds") else NONE, ",".join(c["type"] for c in o.get("status", {}).get("conditions", [])) or "Pending"]),
+}  # fmt: skip
+
+
+def _generic(obj: Object, now: float) -> list[Any]:
+    return [obj["metadata"]["name"], created(obj, now)]
+
+
+def _custom(columns: Sequence[Column]) -> Cells:
+    def cells(obj: Object, now: float) -> list[Any]:
+        made: list[Any] = [obj["metadata"]["name"]]
+        for column in columns:
+            found = find(obj, column.path)
+            value = found[0] if found else None
+            if column.type == "date":
+                value = (
+                    age(value, now)
+                    if isinstance(value, str)
+                    else UNKNOWN
+                    if column.path == ".metadata.creationTimestamp"
+                    else None
+                )
+            elif isinstance(value, (dict, list)):
+                import orjson
+
+                value = orjson.dumps(value).decode()
+            made.append(value)
+        return made
+
+    return cells
+
+
+def printer(resource: Resource) -> tuple[tuple[Column, ...], Cells]:
+    if resource.custom:
+        columns = resource.columns or (Column("Age", "date", path=".metadata.creationTimestamp"),)
+        return (NAME, *columns), _custom(columns)
+    storage = resource.storage or resource.kind
+    return PRINTED.get((storage.group, storage.name), ((NAME, AGE), _generic))
+
+
+def definitions(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": c.name,
+            "type": c.type,
+            "format": c.format,
+            "description": c.description,
+            "priority": c.priority,
+        }
+        for c in columns
+    ]
+
+
+def row(resource: Resource, cells: Cells, obj: Object, include: str, now: float) -> dict[str, Any]:
+    made: dict[str, Any] = {"cells": cells(obj, now)}
+    phase = obj.get("status", {}).get("phase") if resource.kind.name == "Pod" else None
+    if phase in ("Succeeded", "Failed"):
+        made["conditions"] = [
+            {
+                "type": "Completed",
+                "status": "True",
+                "reason": phase,
+                "message": "The pod has completed successfully."
+                if phase == "Succeeded"
+                else "The pod failed.",
+            }
+        ]
+    if include == "Object":
+        made["object"] = obj
+    elif include != "None":
+        made["object"] = {
+            "kind": "PartialObjectMetadata",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": obj["metadata"],
+        }
+    return made
+
+
+def table(
+    resource: Resource,
+    objects: Sequence[Object],
+    metadata: Object,
+    include: str,
+    now: float,
+    headings: bool = True,
+) -> Object:
+    columns, cells = printer(resource)
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata,
+        "columnDefinitions": definitions(columns) if headings else None,
+        "rows": [row(resource, cells, obj, include, now) for obj in objects],
+    }
