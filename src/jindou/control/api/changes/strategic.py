@@ -1,0 +1,135 @@
+"""Strategic merge patch: a merge patch that knows which lists are sets and which are keyed maps.
+
+Directives: $patch (replace, delete, merge), $retainKeys, $setElementOrder/FIELD,
+$deleteFromPrimitiveList/FIELD. Which list merges by which key is in the schema (patch strategy and
+merge key). Nothing given is changed; parts that stay the same are shared with the original.
+Source: https://github.com/kubernetes/community/blob/master/contributors/devel/sig-api-machinery/strategic-merge-patch.md
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jindou.control.api.resources.schema import Schema, copy
+from jindou.objects.errors import BadRequest
+
+ORDER = "$setElementOrder/"
+DELETE = "$deleteFromPrimitiveList/"
+
+
+def apply(original: Any, patch: Any, schema: Schema) -> Any:
+    """The original with the patch applied. Raises BadRequest for a malformed directive."""
+    if not isinstance(patch, dict):
+        raise BadRequest("a strategic merge patch is an object")
+    return _object(original if isinstance(original, dict) else {}, patch, schema)
+
+
+def _object(original: dict[str, Any], patch: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    directive = patch.get("$patch")
+    if directive == "replace":
+        return {name: copy(held) for name, held in patch.items() if name != "$patch"}
+    if directive == "delete":
+        return {}
+    if directive not in (None, "merge"):
+        raise BadRequest(f"Unknown patch type found: {directive}")
+    merged = dict(original)
+    if "$retainKeys" in patch:
+        kept = patch["$retainKeys"]
+        if not isinstance(kept, list):
+            raise BadRequest("$retainKeys has to be a list")
+        merged = {name: held for name, held in merged.items() if name in kept}
+    for name, held in patch.items():
+        if name.startswith("$"):
+            if name.startswith(DELETE):
+                field = name.removeprefix(DELETE)
+                current = merged.get(field)
+                if isinstance(current, list):
+                    merged[field] = [item for item in current if item not in held]
+            continue
+        child = schema.field(name)
+        if held is None:
+            merged.pop(name, None)
+        elif isinstance(held, dict):
+            below = merged.get(name)
+            if child is not None and "replace" in child.patch_strategy:
+                merged[name] = copy(held)
+            else:
+                result = _object(below if isinstance(below, dict) else {}, held, child or Schema())
+                if held.get("$patch") == "delete":
+                    merged.pop(name, None)
+                else:
+                    merged[name] = result
+        elif isinstance(held, list):
+            order = patch.get(ORDER + name)
+            if child is not None and "merge" in child.patch_strategy:
+                merged[name] = _list(merged.get(name) or [], held, child, order)
+            else:
+                merged[name] = copy(held)
+        else:
+            merged[name] = held
+    for name, order in patch.items():  # an order without a patch of the list itself
+        if (
+            name.startswith(ORDER)
+            and (field := name.removeprefix(ORDER)) not in patch
+            and field in merged
+        ):
+            child = schema.field(field)
+            if child is not None:
+                merged[field] = _ordered(merged[field], order, child.patch_key)
+    return merged
+
+
+def _list(
+    original: list[Any], patch: list[Any], schema: Schema, order: list[Any] | None
+) -> list[Any]:
+    key = schema.patch_key
+    items = schema.items or Schema()
+    if not key:
+        merged = list(original) + [item for item in patch if item not in original]
+        return _ordered(merged, order, "") if order else merged
+    if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
+        return [copy(item) for item in patch if not (isinstance(item, dict) and "$patch" in item)]
+    merged = list(original)
+    for item in patch:
+        if not isinstance(item, dict):
+            raise BadRequest(f"map: {item} does not contain declared merge key: {key}")
+        if key not in item:
+            raise BadRequest(f"map: {item} does not contain declared merge key: {key}")
+        at = next(
+            (
+                n
+                for n, held in enumerate(merged)
+                if isinstance(held, dict) and held.get(key) == item[key]
+            ),
+            None,
+        )
+        if item.get("$patch") == "delete":
+            merged = [
+                held
+                for held in merged
+                if not (isinstance(held, dict) and held.get(key) == item[key])
+            ]
+        elif at is None:
+            merged.append(_object({}, item, items))
+        else:
+            merged[at] = _object(merged[at], item, items)
+    return _ordered(merged, order, key) if order else merged
+
+
+def _ordered(merged: list[Any], order: list[Any], key: str) -> list[Any]:
+    """In the order that the patch asks for; items that it does not name stay behind the one they followed."""
+
+    def mark(item: Any) -> Any:
+        return item.get(key) if key and isinstance(item, dict) else item
+
+    wanted = [mark(item) for item in order]
+    places = {repr(name): n for n, name in enumerate(wanted)}
+    named = sorted(
+        (item for item in merged if repr(mark(item)) in places),
+        key=lambda item: places[repr(mark(item))],
+    )
+    result: list[Any] = []
+    following = iter(named)
+    for item in merged:
+        result.append(next(following) if repr(mark(item)) in places else item)
+    return result

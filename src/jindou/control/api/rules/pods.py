@@ -1,0 +1,385 @@
+"""Rules of Pods and pod templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jindou.control.api.rules.defaults import SOURCES
+from jindou.control.api.rules.names import (
+    ENV_NAME, PORT_NAME, duplicate, forbidden, invalid, label, labels, not_found, required, subdomain, unsupported,
+)  # fmt: skip
+from jindou.objects import quantities
+from jindou.objects.errors import Fault
+from jindou.objects.kinds import Object
+
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+PULL = ("Always", "IfNotPresent", "Never")
+
+
+def validate(pod: Object) -> list[Fault]:
+    return spec(pod.get("spec") or {}, "spec")
+
+
+def spec(held: Object, at: str) -> list[Fault]:
+    found: list[Fault] = []
+    volumes = volume_names(held.get("volumes") or (), f"{at}.volumes", found)
+    seen: set[str] = set()
+    if not held.get("containers"):
+        found.append(required(f"{at}.containers"))
+    for part in ("initContainers", "containers", "ephemeralContainers"):
+        for n, container in enumerate(held.get(part) or ()):
+            field = f"{at}.{part}[{n}]"
+            name = container.get("name", "")
+            if name in seen:
+                found.append(duplicate(f"{field}.name", name))
+            seen.add(name)
+            found += container_faults(container, field, volumes, part)
+    if held.get("restartPolicy") not in (None, "Always", "OnFailure", "Never"):
+        found.append(
+            unsupported(
+                f"{at}.restartPolicy", held["restartPolicy"], ("Always", "OnFailure", "Never")
+            )
+        )
+    if held.get("dnsPolicy") not in (
+        None,
+        "ClusterFirst",
+        "ClusterFirstWithHostNet",
+        "Default",
+        "None",
+    ):
+        found.append(
+            unsupported(
+                f"{at}.dnsPolicy",
+                held["dnsPolicy"],
+                ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
+            )
+        )
+    if held.get("dnsPolicy") == "None" and not (held.get("dnsConfig") or {}).get("nameservers"):
+        found.append(
+            required(
+                f"{at}.dnsConfig.nameservers",
+                "must provide at least one DNS nameserver when `dnsPolicy` is None",
+            )
+        )
+    seconds = held.get("activeDeadlineSeconds")
+    if seconds is not None and not 1 <= seconds <= 2147483647:
+        found.append(
+            invalid(
+                f"{at}.activeDeadlineSeconds",
+                seconds,
+                "must be between 1 and 2147483647, inclusive",
+            )
+        )
+    grace = held.get("terminationGracePeriodSeconds")
+    if grace is not None and grace < 0:
+        found.append(
+            invalid(
+                f"{at}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0"
+            )
+        )
+    for name in ("hostname", "subdomain"):
+        if held.get(name) and (wrong := label(held[name])):
+            found.append(invalid(f"{at}.{name}", held[name], wrong))
+    if held.get("serviceAccountName") and (wrong := subdomain(held["serviceAccountName"])):
+        found.append(invalid(f"{at}.serviceAccountName", held["serviceAccountName"], wrong))
+    if held.get("nodeName") and (wrong := subdomain(held["nodeName"])):
+        found.append(invalid(f"{at}.nodeName", held["nodeName"], wrong))
+    found += labels(held.get("nodeSelector"), f"{at}.nodeSelector")
+    for n, toleration in enumerate(held.get("tolerations") or ()):
+        operator = toleration.get("operator", "Equal") or "Equal"
+        if operator not in ("Equal", "Exists", "Gt", "Lt"):
+            found.append(
+                unsupported(f"{at}.tolerations[{n}].operator", operator, ("Equal", "Exists"))
+            )
+        if not toleration.get("key") and operator != "Exists":
+            found.append(
+                invalid(
+                    f"{at}.tolerations[{n}].operator",
+                    operator,
+                    'operator must be Exists when `key` is empty, which means "match all values and all keys"',
+                )
+            )
+        if operator == "Exists" and toleration.get("value"):
+            found.append(
+                invalid(
+                    f"{at}.tolerations[{n}].operator",
+                    toleration["value"],
+                    "value must be empty when `operator` is 'Exists'",
+                )
+            )
+    return found
+
+
+def volume_names(volumes: Sequence[Object], at: str, found: list[Fault]) -> set[str]:
+    seen: set[str] = set()
+    for n, volume in enumerate(volumes):
+        name = volume.get("name", "")
+        if not name:
+            found.append(required(f"{at}[{n}].name"))
+        elif wrong := label(name):
+            found.append(invalid(f"{at}[{n}].name", name, wrong))
+        elif name in seen:
+            found.append(duplicate(f"{at}[{n}].name", name))
+        seen.add(name)
+        kinds = [source for source in SOURCES if volume.get(source) is not None]
+        for extra in kinds[1:]:
+            found.append(forbidden(f"{at}[{n}].{extra}", "may not specify more than 1 volume type"))
+        if kinds == ["hostPath"] and not volume["hostPath"].get("path"):
+            found.append(required(f"{at}[{n}].hostPath.path"))
+        if kinds == ["configMap"] and not volume["configMap"].get("name"):
+            found.append(required(f"{at}[{n}].configMap.name"))
+        if kinds == ["secret"] and not volume["secret"].get("secretName"):
+            found.append(required(f"{at}[{n}].secret.secretName"))
+        if kinds == ["persistentVolumeClaim"] and not volume["persistentVolumeClaim"].get(
+            "claimName"
+        ):
+            found.append(required(f"{at}[{n}].persistentVolumeClaim.claimName"))
+    return seen
+
+
+def container_faults(container: Object, at: str, volumes: set[str], part: str) -> list[Fault]:
+    found: list[Fault] = []
+    name = container.get("name", "")
+    if not name:
+        found.append(required(f"{at}.name"))
+    elif wrong := label(name):
+        found.append(invalid(f"{at}.name", name, wrong))
+    image = container.get("image", "")
+    if not image:
+        found.append(required(f"{at}.image"))
+    elif image != image.strip():
+        found.append(invalid(f"{at}.image", image, "must not have leading or trailing whitespace"))
+    if container.get("imagePullPolicy") not in (None, *PULL):
+        found.append(unsupported(f"{at}.imagePullPolicy", container["imagePullPolicy"], PULL))
+    if container.get("terminationMessagePolicy") not in (None, "File", "FallbackToLogsOnError"):
+        found.append(
+            unsupported(
+                f"{at}.terminationMessagePolicy",
+                container["terminationMessagePolicy"],
+                ("File", "FallbackToLogsOnError"),
+            )
+        )
+    found += port_faults(container.get("ports") or (), f"{at}.ports")
+    found += env_faults(container.get("env") or (), f"{at}.env")
+    paths: set[str] = set()
+    for n, mount in enumerate(container.get("volumeMounts") or ()):
+        field = f"{at}.volumeMounts[{n}]"
+        if not mount.get("name"):
+            found.append(required(f"{field}.name"))
+        elif mount["name"] not in volumes:
+            found.append(not_found(f"{field}.name", mount["name"]))
+        path = mount.get("mountPath", "")
+        if not path:
+            found.append(required(f"{field}.mountPath"))
+        elif path in paths:
+            found.append(invalid(f"{field}.mountPath", path, "must be unique"))
+        paths.add(path)
+        sub = mount.get("subPath", "")
+        if sub.startswith("/"):
+            found.append(invalid(f"{field}.subPath", sub, "must be a relative path"))
+        elif ".." in sub.split("/"):
+            found.append(invalid(f"{field}.subPath", sub, "must not contain '..'"))
+    found += resource_faults(container.get("resources") or {}, f"{at}.resources")
+    restartable = container.get("restartPolicy") == "Always"
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if container.get(probe):
+            if part == "initContainers" and not restartable:
+                found.append(
+                    forbidden(
+                        f"{at}.{probe}",
+                        "may not be set for init containers without restartPolicy=Always",
+                    )
+                )
+            found += probe_faults(container[probe], f"{at}.{probe}", probe)
+    for hook, action in (container.get("lifecycle") or {}).items():
+        if isinstance(action, dict):
+            found += handler_faults(
+                action, f"{at}.lifecycle.{hook}", ("exec", "httpGet", "tcpSocket", "sleep")
+            )
+    return found
+
+
+def port_faults(ports: Sequence[Object], at: str) -> list[Fault]:
+    found: list[Fault] = []
+    seen: set[str] = set()
+    for n, port in enumerate(ports):
+        name = port.get("name")
+        if name:
+            if len(name) > 15:
+                found.append(invalid(f"{at}[{n}].name", name, "must be no more than 15 characters"))
+            elif not PORT_NAME.fullmatch(name) or "--" in name:
+                found.append(
+                    invalid(
+                        f"{at}[{n}].name",
+                        name,
+                        "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
+                    )
+                )
+            elif not any(c.isalpha() for c in name):
+                found.append(
+                    invalid(f"{at}[{n}].name", name, "must contain at least one letter (a-z)")
+                )
+            elif name in seen:
+                found.append(duplicate(f"{at}[{n}].name", name))
+            seen.add(name)
+        number = port.get("containerPort")
+        if not number:
+            found.append(required(f"{at}[{n}].containerPort"))
+        elif not 1 <= number <= 65535:
+            found.append(
+                invalid(
+                    f"{at}[{n}].containerPort", number, "must be between 1 and 65535, inclusive"
+                )
+            )
+        if port.get("hostPort") and not 1 <= port["hostPort"] <= 65535:
+            found.append(
+                invalid(
+                    f"{at}[{n}].hostPort",
+                    port["hostPort"],
+                    "must be between 1 and 65535, inclusive",
+                )
+            )
+        if port.get("protocol", "TCP") not in PROTOCOLS:
+            found.append(unsupported(f"{at}[{n}].protocol", port["protocol"], PROTOCOLS))
+    return found
+
+
+def env_faults(env: Sequence[Object], at: str) -> list[Fault]:
+    found: list[Fault] = []
+    for n, entry in enumerate(env):
+        name = entry.get("name", "")
+        if not name:
+            found.append(required(f"{at}[{n}].name"))
+        elif not ENV_NAME.fullmatch(name):
+            found.append(
+                invalid(
+                    f"{at}[{n}].name",
+                    name,
+                    "a valid environment variable name must consist only of printable ASCII characters other than '='",
+                )
+            )
+        source = entry.get("valueFrom")
+        if source is not None:
+            kinds = [
+                kind
+                for kind in (
+                    "fieldRef",
+                    "resourceFieldRef",
+                    "configMapKeyRef",
+                    "secretKeyRef",
+                    "fileKeyRef",
+                )
+                if source.get(kind)
+            ]
+            if not kinds:
+                found.append(
+                    invalid(
+                        f"{at}[{n}].valueFrom",
+                        "",
+                        "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
+                    )
+                )
+            elif len(kinds) > 1:
+                found.append(
+                    invalid(
+                        f"{at}[{n}].valueFrom",
+                        "",
+                        "may not have more than one field specified at a time",
+                    )
+                )
+            if entry.get("value"):
+                found.append(
+                    invalid(
+                        f"{at}[{n}].valueFrom", "", "may not be specified when `value` is not empty"
+                    )
+                )
+            for kind in ("configMapKeyRef", "secretKeyRef"):
+                if source.get(kind) and not source[kind].get("key"):
+                    found.append(required(f"{at}[{n}].valueFrom.{kind}.key"))
+    return found
+
+
+def resource_faults(resources: Object, at: str) -> list[Fault]:
+    found: list[Fault] = []
+    amounts: dict[str, dict[str, Any]] = {"limits": {}, "requests": {}}
+    for part, held in amounts.items():
+        for name, text in (resources.get(part) or {}).items():
+            field = f"{at}.{part}[{name}]"
+            try:
+                held[name] = quantities.parse(text)
+            except quantities.BadQuantity as error:
+                found.append(invalid(field, text, str(error)))
+                continue
+            if held[name] < 0:
+                found.append(invalid(field, text, "must be greater than or equal to 0"))
+            if (
+                "/" not in name
+                and name not in ("cpu", "memory", "ephemeral-storage")
+                and not name.startswith("hugepages-")
+            ):
+                found.append(
+                    invalid(field, name, "must be a standard resource type or fully qualified")
+                )
+    for name, amount in amounts["requests"].items():
+        limit = amounts["limits"].get(name)
+        if limit is not None and amount > limit:
+            shown = resources["requests"][name]
+            found.append(
+                invalid(
+                    f"{at}.requests",
+                    shown,
+                    f"must be less than or equal to {name} limit of {resources['limits'][name]}",
+                )
+            )
+        elif limit is None and "/" in name:
+            found.append(
+                required(
+                    f"{at}.limits[{name}]", "Limit must be set for non overcommitable resources"
+                )
+            )
+    return found
+
+
+def probe_faults(probe: Object, at: str, name: str) -> list[Fault]:
+    found = handler_faults(probe, at, ("exec", "httpGet", "tcpSocket", "grpc"))
+    for part in (
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ):
+        if probe.get(part, 0) < 0:
+            found.append(invalid(f"{at}.{part}", probe[part], "must be greater than or equal to 0"))
+    if name != "readinessProbe" and probe.get("successThreshold", 1) != 1:
+        found.append(invalid(f"{at}.successThreshold", probe["successThreshold"], "must be 1"))
+    return found
+
+
+def handler_faults(held: Object, at: str, kinds: Sequence[str]) -> list[Fault]:
+    chosen = [kind for kind in kinds if held.get(kind) is not None]
+    if not chosen:
+        return [required(at, "must specify a handler type")]
+    found = [
+        forbidden(f"{at}.{extra}", "may not specify more than 1 handler type")
+        for extra in chosen[1:]
+    ]
+    action = held[chosen[0]]
+    if chosen[0] == "exec" and not action.get("command"):
+        found.append(required(f"{at}.exec.command"))
+    if chosen[0] in ("httpGet", "tcpSocket"):
+        port = action.get("port")
+        if isinstance(port, int) and not 1 <= port <= 65535:
+            found.append(
+                invalid(f"{at}.{chosen[0]}.port", port, "must be between 1 and 65535, inclusive")
+            )
+        elif port in (None, ""):
+            found.append(required(f"{at}.{chosen[0]}.port"))
+    return found
+
+
+def template(held: Object | None, at: str) -> list[Fault]:
+    held = held or {}
+    found = labels((held.get("metadata") or {}).get("labels"), f"{at}.metadata.labels")
+    return found + spec(held.get("spec") or {}, f"{at}.spec")

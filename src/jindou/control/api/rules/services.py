@@ -1,0 +1,78 @@
+"""Rules of Services."""
+
+from __future__ import annotations
+
+from jindou.control.api.rules.names import (
+    duplicate,
+    forbidden,
+    invalid,
+    label,
+    labels,
+    required,
+    subdomain,
+    unsupported,
+)
+from jindou.control.api.rules.pods import PROTOCOLS
+from jindou.objects.errors import Fault
+from jindou.objects.kinds import Object
+
+TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
+
+
+def validate(service: Object) -> list[Fault]:
+    spec = service.get("spec") or {}
+    found: list[Fault] = []
+    kind = spec.get("type", "ClusterIP")
+    if kind not in TYPES:
+        found.append(unsupported("spec.type", kind, TYPES))
+    headless = spec.get("clusterIP") == "None"
+    ports = spec.get("ports") or ()
+    if not ports and not headless and kind != "ExternalName":
+        found.append(required("spec.ports"))
+    if kind == "ExternalName":
+        name = spec.get("externalName", "")
+        if not name:
+            found.append(required("spec.externalName"))
+        elif wrong := subdomain(name.rstrip(".").lower()):
+            found.append(invalid("spec.externalName", name, wrong))
+    if headless and kind in ("NodePort", "LoadBalancer"):
+        found.append(
+            invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
+        )
+    seen_names: set[str] = set()
+    seen_ports: set[tuple[int, str]] = set()
+    for n, port in enumerate(ports):
+        at = f"spec.ports[{n}]"
+        name = port.get("name", "")
+        if not name and len(ports) > 1:
+            found.append(required(f"{at}.name"))
+        elif name and (wrong := label(name)):
+            found.append(invalid(f"{at}.name", name, wrong))
+        elif name and name in seen_names:
+            found.append(duplicate(f"{at}.name", name))
+        seen_names.add(name)
+        number = port.get("port", 0)
+        if not 1 <= number <= 65535:
+            found.append(invalid(f"{at}.port", number, "must be between 1 and 65535, inclusive"))
+        protocol = port.get("protocol", "TCP")
+        if protocol not in PROTOCOLS:
+            found.append(unsupported(f"{at}.protocol", protocol, PROTOCOLS))
+        if (number, protocol) in seen_ports:
+            found.append(duplicate(at, {"port": number, "protocol": protocol}))
+        seen_ports.add((number, protocol))
+        target = port.get("targetPort")
+        if isinstance(target, int) and not 1 <= target <= 65535:
+            found.append(
+                invalid(f"{at}.targetPort", target, "must be between 1 and 65535, inclusive")
+            )
+        if port.get("nodePort") and kind not in ("NodePort", "LoadBalancer"):
+            found.append(forbidden(f"{at}.nodePort", f"may not be used when `type` is '{kind}'"))
+    found += labels(spec.get("selector"), "spec.selector")
+    if spec.get("sessionAffinity", "None") not in ("None", "ClientIP"):
+        found.append(
+            unsupported("spec.sessionAffinity", spec["sessionAffinity"], ("ClientIP", "None"))
+        )
+    for field in ("internalTrafficPolicy", "externalTrafficPolicy"):
+        if spec.get(field) not in (None, "Cluster", "Local"):
+            found.append(unsupported(f"spec.{field}", spec[field], ("Cluster", "Local")))
+    return found

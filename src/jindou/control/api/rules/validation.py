@@ -1,0 +1,178 @@
+"""Is an object right? Rules of the built-in kinds that the schema cannot say, with exact paths and words.
+
+`validate` returns every fault, so that a person can mend all at once. Sources: the Kubernetes API
+reference, and the answers of kube-apiserver to wrong objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jindou.control.api.rules import names, pods, services, updates, workloads
+from jindou.control.api.rules.names import invalid, labels, qualified, required, too_long
+from jindou.objects.errors import Fault
+from jindou.objects.kinds import Kind, Object
+
+NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
+    ("", "Namespace"): names.label,
+    ("", "Service"): names.label_1035,
+    **{
+        ("rbac.authorization.k8s.io", kind): names.path_segment
+        for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+    },
+}
+ANNOTATIONS = 256 * 1024
+
+RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
+    ("", "Pod"): pods.validate,
+    ("", "Service"): services.validate,
+    ("", "ConfigMap"): lambda obj: data_keys(obj, "data", "binaryData"),
+    ("", "Secret"): lambda obj: [*data_keys(obj, "data"), *secret_type(obj)],
+    ("apps", "Deployment"): workloads.deployment,
+    ("apps", "ReplicaSet"): workloads.replica_set,
+    ("apps", "StatefulSet"): workloads.stateful_set,
+    ("apps", "DaemonSet"): workloads.daemon_set,
+    ("batch", "Job"): workloads.job,
+    ("batch", "CronJob"): workloads.cron_job,
+}
+
+
+def validate(kind: Kind, obj: Object, old: Object | None) -> list[Fault]:
+    """Every broken rule of an object that is to be written (`old` is None for a create)."""
+    found = metadata(kind, obj, old)
+    rule = RULES.get((kind.group, kind.name))
+    if rule is not None:
+        found += rule(obj)
+    if old is not None:
+        found += updates.validate(kind, obj, old)
+    return found
+
+
+def metadata(kind: Kind, obj: Object, old: Object | None) -> list[Fault]:
+    meta = obj["metadata"]
+    found: list[Fault] = []
+    name = meta.get("name", "")
+    if old is None:
+        if not name:
+            found.append(required("metadata.name", "name or generateName is required"))
+        else:
+            rule = NAME_RULES.get((kind.group, kind.name), names.subdomain)
+            if wrong := rule(name):
+                found.append(invalid("metadata.name", name, wrong))
+    found += labels(meta.get("labels"), "metadata.labels")
+    size = 0
+    for key, value in (meta.get("annotations") or {}).items():
+        if wrong := qualified(key.lower()):
+            found.append(invalid("metadata.annotations", key, wrong))
+        size += len(key) + len(str(value))
+    if size > ANNOTATIONS:
+        found.append(too_long("metadata.annotations", ANNOTATIONS))
+    for n, owner in enumerate(meta.get("ownerReferences") or ()):
+        field = f"metadata.ownerReferences[{n}]"
+        for part, says in (
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ):
+            if not owner.get(part):
+                found.append(
+                    invalid(
+                        f"{field}.{part}" if part != "apiVersion" else f"{field}.apiVersion",
+                        owner.get(part, ""),
+                        says,
+                    )
+                )
+    controllers = [owner for owner in meta.get("ownerReferences") or () if owner.get("controller")]
+    if len(controllers) > 1:
+        told = ", ".join(f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])
+        found.append(
+            invalid(
+                "metadata.ownerReferences",
+                controllers,
+                f'Only one reference can have Controller set to true. Found "true" in references for {told}',
+            )
+        )
+    for finalizer in meta.get("finalizers") or ():
+        if wrong := qualified(finalizer):
+            found.append(invalid("metadata.finalizers", finalizer, wrong))
+        elif "/" not in finalizer and finalizer not in (
+            "orphan",
+            "foregroundDeletion",
+            "kubernetes",
+        ):
+            found.append(
+                invalid(
+                    "metadata.finalizers",
+                    finalizer,
+                    "name is neither a standard finalizer name nor is it fully qualified",
+                )
+            )
+    return found
+
+
+def data_keys(obj: Object, *parts: str) -> list[Fault]:
+    found: list[Fault] = []
+    seen: set[str] = set()
+    size = 0
+    for part in parts:
+        held: Mapping[str, Any] = obj.get(part) or {}
+        for key, value in held.items():
+            size += len(str(value))
+            if len(key) > 253:
+                found.append(invalid(f"{part}[{key}]", key, "must be no more than 253 characters"))
+            elif (
+                key in (".", "..")
+                or key.startswith("..")
+                or not all(c.isalnum() or c in "-_." for c in key)
+                or not key
+            ):
+                found.append(
+                    invalid(
+                        f"{part}[{key}]",
+                        key,
+                        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+                    )
+                )
+            if key in seen:
+                found.append(invalid(f"{part}[{key}]", key, "duplicate of key present in data"))
+            seen.add(key)
+    if size > 1024 * 1024 * (4 / 3 if parts == ("data",) and obj.get("kind") == "Secret" else 1):
+        found.append(too_long("", 1024 * 1024))
+    return found
+
+
+NEEDED = {
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+}
+
+
+def secret_type(obj: Object) -> list[Fault]:
+    import base64
+    import binascii
+
+    found = []
+    for key, value in (obj.get("data") or {}).items():
+        try:
+            base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError, TypeError):
+            found.append(
+                invalid(f"data[{key}]", "<secret contents redacted>", "illegal base64 data")
+            )
+    kind = obj.get("type", "")
+    for key in NEEDED.get(kind, ()):
+        if key not in (obj.get("data") or {}):
+            found.append(required(f"data[{key}]"))
+    if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & set(
+        obj.get("data") or {}
+    ):
+        found += [required("data[username]"), required("data[password]")]
+    if kind == "kubernetes.io/service-account-token" and not (
+        obj["metadata"].get("annotations") or {}
+    ).get("kubernetes.io/service-account.name"):
+        found.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
+    return found
