@@ -107,9 +107,9 @@ def _family(address: Address | Interface | Network) -> int:
 
 
 def bridge(name: str, mtu: int, mac: bytes) -> Message:
-    """A fixed MAC, else the bridge takes the lowest of its ports and changes it when they go."""
+    """Born down. A fixed MAC: else a bridge takes that of a port, and changes it with its ports."""
     body = (
-        LINK.pack(0, 0, 0, IFF_UP, IFF_UP)
+        LINK.pack(0, 0, 0, 0, 0)
         + attribute(IFLA_NAME, text(name))
         + attribute(IFLA_MTU, word(mtu))
         + attribute(IFLA_ADDRESS, mac)

@@ -57,6 +57,10 @@ class Rules:
     balances: tuple[Balance, ...] = ()
 
 
+class NetworkError(Exception):
+    """Why a unit can't be plugged in, or the machine's network not be made: one sentence."""
+
+
 class Network(Protocol):
     async def open(self) -> None:
         """Make the bridge, the table and what a crash left undone right. May be repeated."""

@@ -7,7 +7,17 @@ from typing import Any
 
 from jindou.control.api.rules.defaults import SOURCES
 from jindou.control.api.rules.names import (
-    ENV_NAME, PORT_NAME, duplicate, forbidden, invalid, label, labels, not_found, required, subdomain, unsupported,
+    ENV_NAME,
+    PORT_NAME,
+    duplicate,
+    forbidden,
+    invalid,
+    label,
+    labels,
+    not_found,
+    required,
+    subdomain,
+    unsupported,
 )  # fmt: skip
 from jindou.objects import quantities
 from jindou.objects.errors import Fault

@@ -41,6 +41,8 @@ STATEFUL_SET_MAY = (
     "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
 )
 
+CLAIM_MAY = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+
 
 def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
     found: list[Fault] = []
@@ -72,15 +74,9 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
             if (obj.get(part) or {}) != (old.get(part) or {}):
                 found.append(forbidden(part, "field is immutable when `immutable` is set"))
     elif place == ("", "PersistentVolumeClaim"):
-        if _without(
-            obj.get("spec"), ("resources", "volumeName", "volumeAttributesClassName")
-        ) != _without(old.get("spec"), ("resources", "volumeName", "volumeAttributesClassName")):
-            found.append(
-                forbidden(
-                    "spec",
-                    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
-                )
-            )
+        allowed = ("resources", "volumeName", "volumeAttributesClassName")
+        same = _without(obj.get("spec"), allowed) == _without(old.get("spec"), allowed)
+        found += [] if same else [forbidden("spec", CLAIM_MAY)]
     for name in ("finalizers",):
         added = set(obj["metadata"].get(name) or ()) - set(old["metadata"].get(name) or ())
         if added and old["metadata"].get("deletionTimestamp"):

@@ -1,0 +1,210 @@
+"""Who asks, and may they? Certificates, tokens and sockets say who; RBAC objects say whether.
+
+Sources: https://kubernetes.io/docs/reference/access-authn-authz/authentication/ and .../rbac/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import orjson
+
+from jindou.control.api.tokens import Tokens
+from jindou.control.store import Store
+from jindou.objects.errors import Forbidden, Unauthorized
+from jindou.transport import Request
+
+MASTERS = "system:masters"
+AUTHENTICATED = "system:authenticated"
+OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
+DISCOVERY = (
+    "/api",
+    "/apis",
+    "/openapi",
+    "/version",
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/.well-known",
+    "/openid",
+)
+
+
+class User(NamedTuple):
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: dict[str, list[str]] = {}
+
+
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+CONTROLLERS = User("system:kube-controller-manager", (MASTERS, AUTHENTICATED))
+
+
+class Asked(NamedTuple):
+    """What a request wants, in the words of RBAC."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""  # with its subresource: pods/log
+    namespace: str = ""
+    name: str = ""
+    path: str = ""  # of a request that is about no resource
+
+
+class Access:
+    """`owners` are the user ids that are taken for an administrator at the Unix socket."""
+
+    def __init__(self, store: Store, tokens: Tokens, owners: Iterable[int] = (0,)) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._owners = frozenset(owners)
+
+    def authenticate(self, request: Request) -> User:
+        user = self._who(request)
+        headers = request.headers
+        if "impersonate-user" in headers:
+            if MASTERS not in user.groups:
+                raise Forbidden(
+                    f'users "{headers["impersonate-user"]}" is forbidden: User "{user.name}" cannot impersonate resource "users" in API group "" at the cluster scope',
+                    {"kind": "users"},
+                )
+            groups = tuple(
+                g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip()
+            )
+            user = User(
+                headers["impersonate-user"],
+                (*groups, AUTHENTICATED),
+                headers.get("impersonate-uid", ""),
+            )
+        return user
+
+    def _who(self, request: Request) -> User:
+        peer = request.peer
+        if peer.uid is not None:
+            if peer.uid in self._owners:
+                return User("kubernetes-admin", (MASTERS, AUTHENTICATED))
+            raise Unauthorized("Unauthorized")
+        if peer.common_name:
+            return User(peer.common_name, (*peer.organizations, AUTHENTICATED))
+        header = request.headers.get("authorization", "")
+        if header[:7].lower() == "bearer ":
+            claims = self._tokens.verify(header[7:].strip())
+            if claims is None:
+                raise Unauthorized("Unauthorized")
+            return user_of(claims)
+        if header:
+            raise Unauthorized("Unauthorized")
+        return ANONYMOUS
+
+    def check(self, user: User, asked: Asked) -> None:
+        if not self.allows(user, asked):
+            if user is ANONYMOUS and not asked.path:
+                raise Unauthorized("Unauthorized")
+            raise refusal(user, asked)
+
+    def allows(self, user: User, asked: Asked) -> bool:
+        if MASTERS in user.groups or "system:nodes" in user.groups:
+            return True
+        if asked.path and asked.path.startswith(OPEN_PATHS):
+            return True
+        if asked.path and AUTHENTICATED in user.groups and asked.path.startswith(DISCOVERY):
+            return True
+        if (
+            asked.group in ("authorization.k8s.io", "authentication.k8s.io")
+            and asked.resource.startswith("self")
+            and AUTHENTICATED in user.groups
+        ):
+            return True
+        return any(rule_allows(rule, asked) for rule in self.rules(user, asked.namespace))
+
+    def rules(self, user: User, namespace: str) -> Iterable[dict[str, Any]]:
+        """The RBAC rules that apply to a user, cluster-wide and in a namespace."""
+        prefix = "rbac.authorization.k8s.io/"
+        for stored in self._store.scan(f"{prefix}clusterrolebindings/").items:
+            binding = orjson.loads(stored.value)
+            if binds(binding, user, ""):
+                yield from self._role(binding["roleRef"], "")
+        if namespace:
+            for stored in self._store.scan(f"{prefix}rolebindings/{namespace}/").items:
+                binding = orjson.loads(stored.value)
+                if binds(binding, user, namespace):
+                    yield from self._role(binding["roleRef"], namespace)
+
+    def _role(self, ref: dict[str, str], namespace: str) -> Iterable[dict[str, Any]]:
+        plural = "clusterroles/" if ref["kind"] == "ClusterRole" else f"roles/{namespace}"
+        stored = self._store.get(f"rbac.authorization.k8s.io/{plural}/{ref['name']}")
+        return (orjson.loads(stored.value).get("rules") or ()) if stored else ()
+
+
+def user_of(claims: dict[str, Any]) -> User:
+    name = claims["sub"]
+    namespace = name.split(":")[2]
+    held = claims.get("kubernetes.io", {})
+    extra = {}
+    if "pod" in held:
+        extra = {
+            "authentication.kubernetes.io/pod-name": [held["pod"]["name"]],
+            "authentication.kubernetes.io/pod-uid": [held["pod"]["uid"]],
+        }
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
+    return User(name, groups, held.get("serviceaccount", {}).get("uid", ""), extra)
+
+
+def binds(binding: dict[str, Any], user: User, namespace: str) -> bool:
+    for subject in binding.get("subjects") or ():
+        kind, name = subject.get("kind"), subject.get("name")
+        if kind == "User" and name == user.name:
+            return True
+        if kind == "Group" and name in user.groups:
+            return True
+        if (
+            kind == "ServiceAccount"
+            and user.name == f"system:serviceaccount:{subject.get('namespace') or namespace}:{name}"
+        ):
+            return True
+    return False
+
+
+def rule_allows(rule: dict[str, Any], asked: Asked) -> bool:
+    verbs = rule.get("verbs") or ()
+    if "*" not in verbs and asked.verb not in verbs:
+        return False
+    if asked.path:
+        return any(
+            url == "*"
+            or url == asked.path
+            or (url.endswith("*") and asked.path.startswith(url[:-1]))
+            for url in rule.get("nonResourceURLs") or ()
+        )
+    groups, resources = rule.get("apiGroups") or (), rule.get("resources") or ()
+    if "*" not in groups and asked.group not in groups:
+        return False
+    _, _, sub = asked.resource.partition("/")
+    if (
+        "*" not in resources
+        and asked.resource not in resources
+        and not (sub and f"*/{sub}" in resources)
+    ):
+        return False
+    names = rule.get("resourceNames") or ()
+    return not names or asked.name in names
+
+
+def refusal(user: User, asked: Asked) -> Forbidden:
+    if asked.path:
+        return Forbidden(f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"')
+    where = f'in the namespace "{asked.namespace}"' if asked.namespace else "at the cluster scope"
+    plural = asked.resource.partition("/")[0]
+    label = f"{plural}.{asked.group}" if asked.group else plural
+    quoted = f' "{asked.name}"' if asked.name else ""
+    details = {
+        **({"name": asked.name} if asked.name else {}),
+        **({"group": asked.group} if asked.group else {}),
+        "kind": plural,
+    }
+    return Forbidden(
+        f'{label}{quoted} is forbidden: User "{user.name}" cannot {asked.verb} resource "{asked.resource}" in API group "{asked.group}" {where}',
+        details,
+    )
