@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from jindou.machine.linux import namespaces
-from jindou.machine.linux.netlink import Netlink
-from jindou.machine.network import Balance, Endpoint, HostPort, NetworkError, Plug, Rules, sysctls
+from jindou.machine.network import Balance, Endpoint, Plug, Rules
 from jindou.machine.network.bridge import BridgeNetwork
 from jindou.settings import Settings
 from tests.machine.isolation import isolated, shell

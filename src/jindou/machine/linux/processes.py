@@ -52,7 +52,7 @@ def spawn(
     ]
     # Through numbers above all in use, else one step could overwrite what a later step needs.
     high = 200 + max([2, *wanted, *wanted.values()])
-    for step, (number, ours) in enumerate(wanted.items()):
+    for step, ours in enumerate(wanted.values()):
         actions.append((os.POSIX_SPAWN_DUP2, ours, high + step))
     for step, number in enumerate(wanted):
         actions.append((os.POSIX_SPAWN_DUP2, high + step, number))
@@ -68,11 +68,26 @@ async def readable(descriptor: int) -> None:
     """Until there is something to read; of a pidfd: until its process has ended."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, lambda: future.done() or future.set_result(None))
+    loop.add_reader(descriptor, _wake, future)
     try:
         await future
     finally:
         loop.remove_reader(descriptor)
+
+
+async def writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(descriptor, _wake, future)
+    try:
+        await future
+    finally:
+        loop.remove_writer(descriptor)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def wait(pid: int) -> int:
@@ -82,7 +97,7 @@ async def wait(pid: int) -> int:
         await readable(descriptor)
     finally:
         os.close(descriptor)
-    _, status = os.waitpid(pid, 0)
+    _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - it has ended
     return os.waitstatus_to_exitcode(status)
 
 
@@ -111,7 +126,7 @@ async def run(
         except BaseException:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                os.waitpid(pid, 0)  # noqa: ASYNC222 - it was killed
             raise
     finally:
         for end in ends:
@@ -125,7 +140,7 @@ async def run(
 
 async def _read(descriptor: int) -> bytes:
     os.set_blocking(descriptor, False)
-    parts = []
+    parts: list[bytes] = []
     while True:
         try:
             part = os.read(descriptor, 65536)
@@ -140,19 +155,13 @@ async def _read(descriptor: int) -> bytes:
 async def _write(descriptor: int, data: bytes, ends: list[int]) -> None:
     """All of `data`, then the end of it."""
     os.set_blocking(descriptor, False)
-    loop = asyncio.get_running_loop()
     view = memoryview(data)
     try:
         while view:
             try:
                 view = view[os.write(descriptor, view) :]
             except BlockingIOError:
-                future: asyncio.Future[None] = loop.create_future()
-                loop.add_writer(descriptor, lambda: future.done() or future.set_result(None))
-                try:
-                    await future
-                finally:
-                    loop.remove_writer(descriptor)
+                await writable(descriptor)
     except BrokenPipeError:
         pass
     finally:
