@@ -74,8 +74,8 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
             if (obj.get(part) or {}) != (old.get(part) or {}):
                 found.append(forbidden(part, "field is immutable when `immutable` is set"))
     elif place == ("", "PersistentVolumeClaim"):
-        allowed = ("resources", "volumeName", "volumeAttributesClassName")
-        same = _without(obj.get("spec"), allowed) == _without(old.get("spec"), allowed)
+        may = ("resources", "volumeName", "volumeAttributesClassName")
+        same = _without(obj.get("spec"), may) == _without(old.get("spec"), may)
         found += [] if same else [forbidden("spec", CLAIM_MAY)]
     for name in ("finalizers",):
         added = set(obj["metadata"].get(name) or ()) - set(old["metadata"].get(name) or ())
