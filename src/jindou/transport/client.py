@@ -7,9 +7,10 @@ An idle connection that turns out dead is replaced once for requests that may be
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -41,17 +42,20 @@ class ClientResponse:
                 raise ValueError(f"the answer is larger than {limit} bytes")
         return b"".join(parts)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes. Leaving early closes the connection."""
         try:
             while (piece := await self._wire.piece()) is not None:
                 yield piece
         finally:
-            if not self._wire.complete:
-                self.close()
+            self.close()
 
     def close(self) -> None:
-        self._wire.close()
+        """Give up the rest of the body. Harmless where all of it was read."""
+        wire = self._wire
+        if wire.answers(self) and (wire.release is not None or not wire.complete):
+            wire.release = None
+            wire.close()
 
 
 class Wire(asyncio.Protocol):
@@ -77,6 +81,11 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:  # a dead peer of a silent watch
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None
@@ -189,6 +198,9 @@ class Wire(asyncio.Protocol):
 
     # use
 
+    def answers(self, response: ClientResponse) -> bool:
+        return self._response is response
+
     async def piece(self) -> bytes | None:
         while not self._pieces:
             if self._error is not None:
@@ -296,8 +308,10 @@ class Pool:
                     await wire.piece()
                 return response
 
-    async def _connection(self, place: tuple[str, str, int]) -> tuple[Wire, bool]:
-        idle = self._idle.get(place, [])
+    async def _connection(
+        self, place: tuple[str, str, int], *, new: bool = False
+    ) -> tuple[Wire, bool]:
+        idle = [] if new else self._idle.get(place, [])
         while idle:
             wire = idle.pop()
             if wire.transport is not None and not wire.transport.is_closing():
@@ -331,8 +345,7 @@ class Pool:
         )
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         async with asyncio.timeout(timeout):
-            self._idle.pop(place, None)
-            wire, _ = await self._connection(place)
+            wire, _ = await self._connection(place, new=True)
             try:
                 response = await wire.exchange(
                     method, head(method, target, parts.netloc, headers, 0), b""
@@ -340,7 +353,10 @@ class Pool:
             except BaseException:
                 wire.close()
                 raise
-        return response, wire if response.status == 101 else None
+        if response.status == 101:
+            return response, wire
+        wire.release = Wire.close
+        return response, None
 
     def close(self) -> None:
         for wires in self._idle.values():

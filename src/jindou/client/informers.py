@@ -1,0 +1,274 @@
+"""What the API holds of one kind, kept up to date here: list once, then watch.
+
+Held are compact bytes, decoded for whoever asks, so thousands of unchanged objects cost neither
+time nor collector pauses. Handlers are called in the order of the changes, on the event loop, with
+objects that they must not change. A relist after a gap tells the deletions that were missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import orjson
+
+from jindou.client import Client, Event
+from jindou.client.retry import Backoff
+from jindou.objects.errors import CloudError, Expired
+from jindou.objects.kinds import Kind, Object
+
+log = logging.getLogger("jindou.informers")
+
+Key = tuple[str, str]  # namespace, name
+Handler = Callable[[Object | None, Object | None], None]  # (old, new); None: absent
+Keep = Callable[[Object], Object]
+Keys = Callable[[Object], Iterable[str]]
+
+
+class Held(NamedTuple):
+    revision: str
+    data: bytes
+    indexed: tuple[tuple[str, str], ...]  # (index, key) pairs under which it is found
+
+
+def without_managed_fields(obj: Object) -> Object:
+    """What controllers and the node hold: all but the record of who set which field."""
+    obj["metadata"].pop("managedFields", None)
+    return obj
+
+
+def _key(obj: Object) -> Key:
+    meta = obj["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+class Informer:
+    """All objects of `kind` that match; `keep` says what of each is held and handed out."""
+
+    def __init__(
+        self,
+        client: Client,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        keep: Keep | None = None,
+    ) -> None:
+        self.kind = kind
+        self.synced = asyncio.Event()
+        self.revision = ""
+        self._client = client
+        self._namespace = namespace
+        self._labels = labels
+        self._fields = fields
+        self._keep = keep
+        self._held: dict[Key, Held] = {}
+        self._handlers: list[Handler] = []
+        self._indexes: dict[str, Keys] = {}
+        self._index: dict[tuple[str, str], dict[Key, None]] = {}
+
+    # ------------------------------------------------------------ reading
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        held = self._held.get((namespace, name))
+        return None if held is None else _decode(held.data)
+
+    def has(self, namespace: str, name: str) -> bool:
+        return (namespace, name) in self._held
+
+    def all(self, namespace: str = "") -> list[Object]:
+        return [
+            _decode(held.data)
+            for key, held in self._held.items()
+            if not namespace or key[0] == namespace
+        ]
+
+    def keys(self) -> Iterator[Key]:
+        return iter(list(self._held))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def index(self, name: str, keys: Keys) -> None:
+        """Find objects by what `keys` says of them, with `by(name, key)`."""
+        if name in self._indexes:
+            return
+        self._indexes[name] = keys
+        for key, held in list(self._held.items()):
+            self._hold(key, _decode(held.data))
+
+    def by(self, name: str, key: str) -> list[Object]:
+        return [_decode(self._held[found].data) for found in self._index.get((name, key), ())]
+
+    def keys_by(self, name: str, key: str) -> list[Key]:
+        return list(self._index.get((name, key), ()))
+
+    def on_change(self, handler: Handler) -> None:
+        """Call `handler` with each change; with all that is held already, at once."""
+        self._handlers.append(handler)
+        for held in list(self._held.values()):
+            self._tell((handler,), None, _decode(held.data))
+
+    # ------------------------------------------------------------ following
+
+    async def run(self) -> None:
+        """Follow until cancelled, through every failure of the API."""
+        backoff = Backoff()
+        listed = False
+        while True:
+            try:
+                if not listed:
+                    await self._list()
+                    listed = True
+                    self.synced.set()
+                    backoff.reset()
+                async for event in self._watch():
+                    self._take(event)
+                    backoff.reset()
+                continue
+            except Expired:
+                listed = False
+            except (CloudError, OSError) as error:
+                log.debug("%s: %s", self.kind.plural, error)
+            await asyncio.sleep(backoff.delay())
+
+    async def _list(self) -> None:
+        listing = await self._client.find(
+            self.kind, self._namespace, labels=self._labels, fields=self._fields
+        )
+        found: set[Key] = set()
+        for obj in listing.items:
+            key = _key(obj)
+            found.add(key)
+            held = self._held.get(key)
+            if held is None or held.revision != obj["metadata"].get("resourceVersion"):
+                self._put(key, obj)
+        for key in [key for key in self._held if key not in found]:
+            self._remove(key)
+        self.revision = listing.revision
+
+    def _watch(self) -> AsyncIterator[Event]:
+        return self._client.watch(
+            self.kind,
+            self._namespace,
+            labels=self._labels,
+            fields=self._fields,
+            after=self.revision,
+        )
+
+    def _take(self, event: Event) -> None:
+        obj = event.object
+        if event.type == "DELETED":
+            self._remove(_key(obj), obj)
+        elif event.type != "BOOKMARK":
+            self._put(_key(obj), obj)
+        self.revision = obj["metadata"].get("resourceVersion") or self.revision
+
+    def _put(self, key: Key, obj: Object) -> None:
+        obj.setdefault("apiVersion", self.kind.api_version)
+        obj.setdefault("kind", self.kind.name)
+        if self._keep is not None:
+            obj = self._keep(obj)
+        before = self._held.get(key)
+        old = None if before is None or not self._handlers else _decode(before.data)
+        replaced = old is not None and old["metadata"].get("uid") != obj["metadata"].get("uid")
+        if replaced:
+            self._drop(key)
+            self._tell(self._handlers, old, None)
+        self._hold(key, obj)
+        self._tell(self._handlers, None if replaced else old, obj)
+
+    def _remove(self, key: Key, last: Object | None = None) -> None:
+        held = self._drop(key)
+        if held is not None and self._handlers:
+            old = _decode(held.data) if last is None else last
+            self._tell(self._handlers, self._keep(old) if self._keep and last else old, None)
+
+    def _hold(self, key: Key, obj: Object) -> None:
+        indexed = tuple(
+            (name, value) for name, keys in self._indexes.items() for value in keys(obj)
+        )
+        before = self._held.get(key)
+        if before is None or before.indexed != indexed:
+            self._drop(key)
+            for pair in indexed:
+                self._index.setdefault(pair, {})[key] = None
+        data = bytes(memoryview(orjson.dumps(obj)))
+        self._held[key] = Held(obj["metadata"].get("resourceVersion", ""), data, indexed)
+
+    def _drop(self, key: Key) -> Held | None:
+        held = self._held.pop(key, None)
+        for pair in held.indexed if held else ():
+            places = self._index.get(pair)
+            if places is not None:
+                places.pop(key, None)
+                if not places:
+                    del self._index[pair]
+        return held
+
+    def _tell(self, handlers: Iterable[Handler], old: Object | None, new: Object | None) -> None:
+        for handler in list(handlers):
+            try:
+                handler(old, new)
+            except Exception:
+                log.exception("a handler of %s failed", self.kind.plural)
+
+
+class Informers:
+    """One informer for each kind, shared by all that ask; `run` follows them, also later ones."""
+
+    def __init__(self, client: Client, keep: Keep | None = without_managed_fields) -> None:
+        self._client = client
+        self._keep = keep
+        self._informers: dict[Kind, Informer] = {}
+        self._tasks: dict[Kind, asyncio.Task[None]] = {}
+        self._running = False
+
+    def of(self, kind: Kind) -> Informer:
+        informer = self._informers.get(kind)
+        if informer is None:
+            informer = self._informers[kind] = Informer(self._client, kind, keep=self._keep)
+            if self._running:
+                self._start(informer)
+        return informer
+
+    def all(self) -> list[Informer]:
+        return list(self._informers.values())
+
+    def forget(self, kind: Kind) -> None:
+        """Stop following a kind that is served no more."""
+        self._informers.pop(kind, None)
+        task = self._tasks.pop(kind, None)
+        if task is not None:
+            task.cancel()
+
+    async def wait_until_synced(self) -> None:
+        for informer in self.all():
+            await informer.synced.wait()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        self._running = True
+        try:
+            for informer in self.all():
+                self._start(informer)
+            await asyncio.Event().wait()
+        finally:
+            self._running = False
+            tasks = list(self._tasks.values())
+            self._tasks.clear()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, informer: Informer) -> None:
+        task = asyncio.create_task(informer.run(), name=f"informer {informer.kind.plural}")
+        self._tasks[informer.kind] = task
+
+
+def _decode(data: bytes) -> Object:
+    obj: Object = orjson.loads(data)
+    return obj
