@@ -13,13 +13,10 @@ import contextlib
 import os
 import socket
 import ssl
-import struct
-import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote
 
 import httptools
 
@@ -33,118 +30,17 @@ from jindou.transport import (
     Streamed,
     Upgraded,
 )
+from jindou.transport.frames import server_frames
+from jindou.transport.http2 import Http2Connection
+from jindou.transport.requests import HIGH_WATER, HttpRequest, peer_of
 
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
-HIGH_WATER = 1024 * 1024  # bytes of a request body held before the reading stops
 IDLE = 120.0  # seconds that a connection may wait for its next request
 HEAD_TIME = 20.0  # seconds for a head to arrive whole
 
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 Deliver = Callable[[Answer], None]
-
-
-class HttpRequest:
-    """One request of an HTTP/1.1 connection or of an HTTP/2 stream."""
-
-    __slots__ = (
-        "_ended",
-        "_path",
-        "_pieces",
-        "_query",
-        "_resume",
-        "_size",
-        "_waiter",
-        "headers",
-        "http2",
-        "method",
-        "peer",
-        "raw_path",
-    )
-
-    def __init__(
-        self, method: str, raw_path: str, headers: dict[str, str], peer: Peer, http2: bool
-    ) -> None:
-        self.method = method
-        self.raw_path = raw_path
-        self.headers = headers
-        self.peer = peer
-        self.http2 = http2
-        self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._ended = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._resume: Callable[[], None] | None = None
-        self._path: str | None = None
-        self._query: dict[str, list[str]] | None = None
-
-    @property
-    def path(self) -> str:
-        if self._path is None:
-            path = self.raw_path.partition("?")[0]
-            self._path = unquote(path) if "%" in path else path
-        return self._path
-
-    @property
-    def query(self) -> dict[str, list[str]]:
-        if self._query is None:
-            text = self.raw_path.partition("?")[2]
-            self._query = parse_qs(text, keep_blank_values=True) if text else {}
-        return self._query
-
-    def feed(self, data: bytes) -> int:
-        """Take a piece of the body; returns how much is held now."""
-        self._pieces.append(data)
-        self._size += len(data)
-        self._wake()
-        return self._size
-
-    def feed_end(self) -> None:
-        self._ended = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    @property
-    def ended(self) -> bool:
-        return self._ended and not self._pieces
-
-    async def piece(self) -> bytes:
-        while not self._pieces:
-            if self._ended:
-                return b""
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-            self._waiter = None
-        data = self._pieces.popleft()
-        self._size -= len(data)
-        if self._resume is not None and self._size < HIGH_WATER // 2:
-            self._resume()
-        return data
-
-    async def body(self, limit: int = 3 * 1024 * 1024) -> bytes:
-        if self._ended and len(self._pieces) <= 1:
-            data = self._pieces.popleft() if self._pieces else b""
-            self._size = 0
-            if len(data) > limit:
-                raise BodyTooLarge(f"the body is larger than {limit} bytes")
-        else:
-            parts, size = [], 0
-            while part := await self.piece():
-                size += len(part)
-                if size > limit:
-                    raise BodyTooLarge(f"the body is larger than {limit} bytes")
-                parts.append(part)
-            data = b"".join(parts)
-        encoding = self.headers.get("content-encoding", "")
-        if encoding in ("gzip", "deflate") and data:
-            inflate = zlib.decompressobj(47)
-            data = inflate.decompress(data, limit + 1)
-            if len(data) > limit:
-                raise BodyTooLarge(f"the body is larger than {limit} bytes when unpacked")
-        return data
 
 
 def head(status: int, headers: Headers, length: int | None, close: bool) -> bytes:
@@ -523,7 +419,7 @@ class Connection(asyncio.Protocol):
         elif self._eof:
             self.transport.close()
         else:
-            self.deadline = self._server.now() + IDLE
+            self.deadline = self._server.now() + self._server.idle
 
     def _refuse(self, status: int, why: str) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -542,32 +438,38 @@ class Connection(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
+    def finish(self) -> None:
+        """End what streams, and close when nothing is being answered."""
+        if self._sink is not None:
+            self._sink.close()
+        elif self._answering is None and self.transport is not None:
+            self.transport.close()
+
     def overdue(self, now: float) -> bool:
         return self.deadline > 0 and now > self.deadline and self._answering is None
 
 
-def peer_of(transport: asyncio.BaseTransport) -> Peer:
-    raw = transport.get_extra_info("socket")
-    if raw is not None and raw.family == socket.AF_UNIX:
-        _, uid, _ = struct.unpack("3i", raw.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return Peer("unix", uid=uid)
-    name = transport.get_extra_info("peername") or ("", 0)
-    address = f"{name[0]}:{name[1]}"
-    certificate = transport.get_extra_info("peercert")
-    if not certificate:
-        return Peer(address)
-    common, organizations = "", []
-    for part in certificate.get("subject", ()):
-        for key, value in part:
-            if key == "commonName":
-                common = value
-            elif key == "organizationName":
-                organizations.append(value)
-    return Peer(address, common, tuple(organizations))
+class Chooser(asyncio.Protocol):
+    """Hands a new connection to the protocol that ALPN agreed on (RFC 7301)."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        chosen: Connection | Http2Connection
+        if tls is not None and tls.selected_alpn_protocol() == "h2":
+            chosen = Http2Connection(self._server, server_frames())
+        else:
+            chosen = Connection(self._server)
+        cast(asyncio.Transport, transport).set_protocol(chosen)
+        chosen.connection_made(transport)
 
 
 class Server:
     """A handler behind one or more listening sockets."""
+
+    idle = IDLE
 
     def __init__(
         self, handler: Handler, report: Callable[[Exception, Any], None] | None = None
@@ -606,7 +508,7 @@ class Server:
             self._timer = self._loop.call_later(10.0, self._sweep)
 
     def _protocol(self) -> asyncio.Protocol:
-        return Connection(self)
+        return Chooser(self)
 
     def _sweep(self) -> None:
         """One timer for all connections; silent while there are none."""
@@ -628,11 +530,7 @@ class Server:
         for server in self._servers:
             server.close()
         for connection in list(self.connections):
-            sink = getattr(connection, "_sink", None)
-            if sink is not None:
-                sink.close()
-            elif getattr(connection, "_answering", None) is None and connection.transport:
-                connection.transport.close()
+            connection.finish()
         if self.connections:
             self._emptied = self._loop.create_future()
             await asyncio.wait([self._emptied], timeout=grace)
