@@ -6,6 +6,7 @@ what happened comes back as `Happening`s, and `outgoing` gives the bytes to writ
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol
@@ -102,23 +103,33 @@ class NativeFrames:
                 raise BadFrames(f"error code {event.error_code}")
         return found
 
+    # A stream may have been reset by the same bytes that brought its request: then nobody listens.
+
     def respond(self, stream: int, fields: Fields, end: bool) -> None:
-        self._connection.send_response(stream, fields, end_stream=end)
+        with contextlib.suppress(self._ngh2.NGH2Error):
+            self._connection.send_response(stream, fields, end_stream=end)
 
     def send(self, stream: int, data: bytes, end: bool) -> None:
-        self._connection.send_data(stream, data, end_stream=end)
+        with contextlib.suppress(self._ngh2.NGH2Error):
+            self._connection.send_data(stream, data, end_stream=end)
 
     def queued(self, stream: int) -> int:
-        return int(self._connection.queued_body_size(stream))
+        try:
+            return int(self._connection.queued_body_size(stream))
+        except self._ngh2.NGH2Error:
+            return 0
 
     def consumed(self, stream: int, amount: int) -> None:
-        self._connection.acknowledge_received_data(amount, stream)
+        with contextlib.suppress(self._ngh2.NGH2Error):
+            self._connection.acknowledge_received_data(amount, stream)
 
     def reset(self, stream: int, code: int = CANCEL) -> None:
-        self._connection.reset_stream(stream, code)
+        with contextlib.suppress(self._ngh2.NGH2Error):
+            self._connection.reset_stream(stream, code)
 
     def end(self) -> None:
-        self._connection.send_goaway()
+        with contextlib.suppress(self._ngh2.NGH2Error):
+            self._connection.send_goaway()
 
     def outgoing(self, amount: int) -> bytes:
         return bytes(self._connection.data_to_send(amount))
@@ -185,13 +196,20 @@ class PythonFrames:
         return found
 
     def respond(self, stream: int, fields: Fields, end: bool) -> None:
-        self._connection.send_headers(stream, fields, end_stream=end)
+        with contextlib.suppress(self._h2.exceptions.ProtocolError):
+            self._connection.send_headers(stream, fields, end_stream=end)
 
     def send(self, stream: int, data: bytes, end: bool) -> None:
         self._held.setdefault(stream, deque()).append((data, end))
         self._flush(stream)
 
     def _flush(self, stream: int) -> None:
+        try:
+            self._flush_held(stream)
+        except self._h2.exceptions.ProtocolError:
+            self._held.pop(stream, None)
+
+    def _flush_held(self, stream: int) -> None:
         held = self._held.get(stream)
         while held:
             data, end = held[0]
@@ -211,12 +229,13 @@ class PythonFrames:
         return sum(len(data) for data, _ in self._held.get(stream, ()))
 
     def consumed(self, stream: int, amount: int) -> None:
-        if amount:
+        with contextlib.suppress(self._h2.exceptions.ProtocolError):
             self._connection.acknowledge_received_data(amount, stream)
 
     def reset(self, stream: int, code: int = CANCEL) -> None:
         self._held.pop(stream, None)
-        self._connection.reset_stream(stream, code)
+        with contextlib.suppress(self._h2.exceptions.ProtocolError):
+            self._connection.reset_stream(stream, code)
 
     def end(self) -> None:
         self._connection.close_connection()

@@ -332,6 +332,8 @@ class Http2Connection(asyncio.Protocol):
     def finish(self) -> None:
         """End what streams, take no new requests, and close when all is answered."""
         self._closing = True
+        if self.transport is None or self.transport.is_closing():
+            return
         self._frames.end()
         for stream in list(self._streams.values()):
             if stream.sink is not None:
