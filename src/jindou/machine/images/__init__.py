@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -33,12 +33,26 @@ class Progress(NamedTuple):
     detail: str = ""
 
 
-class ImageError(Exception):
-    """Why an image can't be had: one sentence. `missing` tells "no such image" from other causes."""
+Report = Callable[[Progress], None]
 
-    def __init__(self, message: str, missing: bool = False) -> None:
+
+class ImageError(Exception):
+    """Why an image can't be had: one sentence. `missing`: there is no such image; `unreachable`:
+    its registry can't be asked now (an image of that name that is here may do); `invalid`: the
+    name is no image name."""
+
+    def __init__(
+        self,
+        message: str,
+        missing: bool = False,
+        *,
+        unreachable: bool = False,
+        invalid: bool = False,
+    ) -> None:
         super().__init__(message)
         self.missing = missing
+        self.unreachable = unreachable
+        self.invalid = invalid
 
 
 class Images(Protocol):
@@ -47,8 +61,27 @@ class Images(Protocol):
         ...
 
     def all(self) -> list[Image]: ...
-    async def pull(self, reference: str, credentials: Collection[Credentials] = ()) -> Image: ...
-    async def bootstrap(self, name: str) -> AsyncIterator[Progress]: ...
+    async def pull(
+        self,
+        reference: str,
+        credentials: Collection[Credentials] = (),
+        report: Report | None = None,
+    ) -> Image:
+        """From its registry. Calls for one name share one job; a cancelled one leaves nothing."""
+        ...
+
+    def bootstrap(self, name: str, force: bool = False) -> AsyncIterator[Progress]:
+        """Make an image from this machine's packages; at once where it is here already."""
+        ...
+
+    def load(self, path: Path) -> AsyncIterator[Progress]:
+        """The images of an archive (docker save, OCI layout; gzip and zstd too)."""
+        ...
+
+    def save(self, reference: str, path: Path, form: str = "oci") -> AsyncIterator[Progress]:
+        """Write an archive: "oci" (a layout in a tar) or "docker" (for docker load)."""
+        ...
+
     async def mount(self, digest: str, unit: str) -> Path:
         """A fresh writable layer over the image; the path of the root. Repeatable for one unit."""
         ...
@@ -61,5 +94,6 @@ class Images(Protocol):
     async def tag(self, reference: str, name: str) -> None: ...
     async def delete(self, reference: str) -> None: ...
     async def collect(self, in_use: Collection[str]) -> int:
-        """Remove what no name and no unit needs; returns the bytes freed."""
+        """Remove what no name, no mounted unit and none of `in_use` (digests or names) needs;
+        returns the bytes freed."""
         ...
