@@ -31,20 +31,18 @@ MOST_STREAMS = 2000
 PIECE = 64 * 1024  # of data, in one frame
 ANNOUNCE = 32 * 1024  # bytes taken before the window is opened again
 
-_NAMES = (
-    "options head post put delete trace accept accept-charset accept-encoding accept-language "
-    "accept-ranges age allow authorization cache-control connection content-base content-encoding "
-    "content-language content-length content-location content-md5 content-range content-type date "
-    "etag expect expires from host if-match if-modified-since if-none-match if-range "
-    "if-unmodified-since last-modified location max-forwards pragma proxy-authenticate "
-    "proxy-authorization range referer retry-after server te trailer transfer-encoding upgrade "
-    "user-agent vary via warning www-authenticate method get status"
-).split()
-_VALUES = ["200 OK", "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin"]
-_CODES = (
-    "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505"
+_LISTED = (
+    "options|head|post|put|delete|trace|accept|accept-charset|accept-encoding|accept-language|"
+    "accept-ranges|age|allow|authorization|cache-control|connection|content-base|content-encoding|"
+    "content-language|content-length|content-location|content-md5|content-range|content-type|date|"
+    "etag|expect|expires|from|host|if-match|if-modified-since|if-none-match|if-range|"
+    "if-unmodified-since|last-modified|location|max-forwards|pragma|proxy-authenticate|"
+    "proxy-authorization|range|referer|retry-after|server|te|trailer|transfer-encoding|upgrade|"
+    "user-agent|vary|via|warning|www-authenticate|method|get|status|200 OK|version|HTTP/1.1|url|"
+    "public|set-cookie|keep-alive|origin"
 )
-_TEXT = (
+_JOINED = (
+    "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505"
     "203 Non-Authoritative Information204 No Content301 Moved Permanently400 Bad Request"
     "401 Unauthorized403 Forbidden404 Not Found500 Internal Server Error501 Not Implemented"
     "503 Service UnavailableJan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, "
@@ -53,8 +51,8 @@ _TEXT = (
     "sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0."
 )
 DICTIONARY = (
-    b"".join(struct.pack(">I", len(word)) + word.encode() for word in (*_NAMES, *_VALUES))
-    + (_CODES + _TEXT).encode()
+    b"".join(struct.pack(">I", len(word)) + word.encode() for word in _LISTED.split("|"))
+    + _JOINED.encode()
 )  # agreed by the protocol; its Adler-32 is 0xe3c6a7c2
 
 
