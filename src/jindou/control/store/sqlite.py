@@ -86,6 +86,7 @@ class SqliteStore(Table):
     """Open with `SqliteStore.open`, inside a running event loop. `failed` is called once, with the
     error, when the disk refused and the process should stop."""
 
+    checkpoint, reset = CHECKPOINT, RESET
     _lock: int  # a file descriptor that holds the lock
     _db: apsw.Connection  # the writer thread's
     _side: apsw.Connection  # the checkpoint thread's
@@ -339,10 +340,12 @@ class SqliteStore(Table):
             size = os.stat(f"{self._path}-wal").st_size
         except OSError:
             return
-        if size < CHECKPOINT:
+        if size < self.checkpoint:
             return
         self._checkpointing = True
-        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if size > RESET else apsw.SQLITE_CHECKPOINT_PASSIVE
+        mode = (
+            apsw.SQLITE_CHECKPOINT_TRUNCATE if size > self.reset else apsw.SQLITE_CHECKPOINT_PASSIVE
+        )
         loop = asyncio.get_running_loop()
         job = loop.run_in_executor(self._keeper, lambda: self._side.wal_checkpoint(mode=mode))
 
@@ -376,18 +379,28 @@ class SqliteStore(Table):
         """Wait for what is under way, and leave one whole file without a log beside it."""
         await self._idle.wait()
         loop = asyncio.get_running_loop()
-        if not self._broken:
-            rows = sorted(self._unsaved.values(), key=lambda change: change.revision)
-            await loop.run_in_executor(self._writer, self._write_last, rows)
-        self._writer.shutdown()
-        self._keeper.shutdown()
-        for db in (self._side, self._db):
-            try:
-                db.close()
-            except apsw.Error:
-                if not self._broken:
-                    raise
-        os.close(self._lock)
+        try:
+            if not self._broken:
+                rows = sorted(self._unsaved.values(), key=lambda change: change.revision)
+                await loop.run_in_executor(self._writer, self._write_last, rows)
+        except apsw.Error as error:
+            self._broken = error
+            raise StoreFailed(f"{self._path}: {error}") from error
+        finally:
+            self._writer.shutdown()
+            self._keeper.shutdown()
+            self._release()
+
+    def _release(self) -> None:
+        try:
+            for db in (self._side, self._db):
+                try:
+                    db.close()
+                except apsw.Error:
+                    if not self._broken:
+                        raise
+        finally:
+            os.close(self._lock)
 
     def _write_last(self, rows: Sequence[Change]) -> None:
         if rows:
