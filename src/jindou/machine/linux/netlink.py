@@ -167,6 +167,13 @@ def port(name: str, *, hairpin: bool = False, isolated: bool = False) -> Message
     return Message(NEW_LINK, 0, body, f"setting bridge port {name}")
 
 
+def plug(name: str, master: int) -> Message:
+    """Make an interface a port of a bridge."""
+    body = LINK.pack(0, 0, 0, 0, 0) + attribute(IFLA_NAME, text(name))
+    body += attribute(IFLA_MASTER, word(master))
+    return Message(NEW_LINK, 0, body, f"plugging {name} into bridge {master}")
+
+
 def link_up(index: int, mtu: int = 0) -> Message:
     body = LINK.pack(0, 0, index, IFF_UP, IFF_UP)
     if mtu:

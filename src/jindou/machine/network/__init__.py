@@ -62,6 +62,11 @@ class NetworkError(Exception):
 
 
 class Network(Protocol):
+    @property
+    def gateway(self) -> tuple[str, ...]:
+        """The machine's own addresses among the units': IPv4, then IPv6 if there is any."""
+        ...
+
     async def open(self) -> None:
         """Make the bridge, the table and what a crash left undone right. May be repeated."""
         ...

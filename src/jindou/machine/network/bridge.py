@@ -1,9 +1,10 @@
 """Units on a bridge of this machine, routed by it: the driver of every real cloud.
 
 Each unit has a veth whose far end is born in the unit's namespace. Its address is a /32 (/128) and
-its only route leads to the gateway, and the bridge's ports are isolated from each other: so every
-packet between units passes the machine's own routing, where services are translated in both
-directions, without the br_netfilter module and its settings for all bridges of the machine.
+its only route leads to the gateway: so every packet between units passes the machine's own routing,
+where services are translated in both directions. Where the kernel filters bridged packets too
+(br_netfilter, a setting for all bridges of the machine that is not ours to change) it sends a
+translated packet from port to port itself; ports may therefore answer where they were asked.
 
 A veth is never deleted: freeing the namespace takes it along, in bulk and asynchronously. What is
 made is recorded before (`records`), and `open` clears what a kill left half made.
@@ -12,6 +13,7 @@ made is recorded before (`records`), and `open` clears what a kill left half mad
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import ipaddress
@@ -36,11 +38,10 @@ from jindou.machine.network import (
 )
 from jindou.machine.network.addresses import Addresses, Exhausted
 from jindou.machine.network.records import Record, Records
-from jindou.machine.network.services import Program, Stale
+from jindou.machine.network.services import PROTOCOLS, Program, Stale
 from jindou.machine.network.table import Frame
 from jindou.settings import Settings
 
-PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 # What container engines give: any port may be opened, and ping works, without privilege.
 UNIT_SYSCTLS = {
     "net.ipv4.ip_unprivileged_port_start": "0",
@@ -139,15 +140,28 @@ class BridgeNetwork:
 
     def _adopt(self) -> None:
         """Take over what an earlier process made; undo what it could not finish."""
-        for record in self._records.read():
-            paths = self._paths(record.sandbox)
-            if all(namespaces.is_kept(path) for path in paths.values()):
-                self._attached[record.sandbox] = record
-                self._note_ports(record)
-            else:
-                namespaces.free(paths.values())
-                self._records.remove(record.sandbox)
+        with Netlink() as link:
+            links = {one.name: one for one in link.links()}
+            for record in self._records.read():
+                cable = links.get(host_end(record.sandbox))
+                if cable and self._is_whole(record):
+                    self._attached[record.sandbox] = record
+                    self._note_ports(record)
+                    if cable.master != self._bridge:  # the bridge was made anew
+                        link.batch([netlink.plug(cable.name, self._bridge)])
+                        link.batch([netlink.port(cable.name, hairpin=True)])
+                else:
+                    self._free(record.sandbox)
         self.addresses.restore((r.sandbox, r.number) for r in self._attached.values())
+
+    def _is_whole(self, record: Record) -> bool:
+        """Was the sandbox made to its end? The default routes are the last that it gets."""
+        paths = self._paths(record.sandbox)
+        if not all(namespaces.is_kept(path) for path in paths.values()):
+            return False
+        with namespaces.enter(paths["network"], Netlink) as inside:
+            ways = {route.gateway for route in inside.routes() if not route.destination}
+        return ways.issuperset(self.gateway)
 
     async def close(self) -> None:
         for sandbox in list(self._attached):
@@ -222,15 +236,15 @@ class BridgeNetwork:
         try:
             mac = _mac(str(addresses[0].ip))
             cable = netlink.veth(name, self._bridge, self._mtu, descriptor, "eth0", mac)
-            isolated = netlink.port(name, isolated=True)
+            turning = netlink.port(name, hairpin=True)
             try:
-                link.batch([cable, isolated])
+                link.batch([cable, turning])
             except OSError as error:
                 old = link.find(name) if error.errno == errno.EEXIST else None
                 if not old:  # else the end of a namespace that is on its way out
                     raise
                 link.batch([netlink.delete_link(old.id)], ignore=(errno.ENODEV,))
-                link.batch([cable, isolated])
+                link.batch([cable, turning])
         finally:
             os.close(descriptor)
         inside.batch(
@@ -286,12 +300,15 @@ class BridgeNetwork:
 
     def _replace(self) -> None:
         self._nftables.run(self._program.replace(self._balances()))
+        for version in (4, 6)[: 2 if self._six else 1]:
+            conntrack.end(version, self._program.is_astray)
 
     def _apply(self) -> None:
         """Bring the kernel from what it was told last to what is wanted now."""
         if self._rules is None:  # add to what an earlier process left, until all is known
             commands, _ = Program(self._frame).change(self._balances())
-            self._nftables.run(commands)
+            with contextlib.suppress(NftablesError):  # what it left says otherwise: for `program`
+                self._nftables.run(commands)
             return
         commands, stale = self._program.change(self._balances())
         if commands:

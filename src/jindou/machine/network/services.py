@@ -14,8 +14,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from jindou.machine.linux.conntrack import Flow
 from jindou.machine.network import Balance, Endpoint
 from jindou.machine.network.table import PORT, Frame, frame
+
+PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
 class Key(NamedTuple):
@@ -163,6 +166,18 @@ class Program:
             if not self._claims[key]:
                 del self._claims[key]
         return transaction.text(), stale
+
+    def is_astray(self, flow: Flow) -> bool:
+        """A UDP flow that leads elsewhere than where a new one would."""
+        if flow.protocol != PROTOCOLS["udp"]:
+            return False
+        answering = Endpoint(flow.answering, flow.answering_port)
+        asked = Endpoint(flow.destination, flow.port)
+        version = version_of(flow.destination)
+        target = self._now.get(Key(version, flow.destination, "udp", flow.port))
+        if target is None and answering != asked:
+            target = self._now.get(Key(version, "", "udp", flow.port))
+        return bool(target and target.endpoints and answering not in target.endpoints)
 
     def _move(
         self,

@@ -7,14 +7,14 @@
     filter       forward, input, output: what still goes to a service address, or to one that has
                                          no endpoints now, is refused at once
     srcnat       postrouting: units leave by the machine's address; so do a unit that reached
-                                         itself through a service, and 127.0.0.1
+                                         itself through a service, 127.0.0.1, and whoever reached
+                                         an endpoint outside, which has to answer through us
 
 A map leads to the chain of its number of endpoints (nN, for node ports pN), shared by all services
 with as many: it draws a slot and looks up the endpoint there. So services and endpoints are map
 elements only, and a change is a handful of elements. Services with affinity have a chain each.
 
-We never touch another table, and our chains stay out of the way of those of Docker, firewalld and
-ufw (`coexist` speaks to those that would drop our traffic).
+We never touch another table; our chains run before those of Docker, firewalld and ufw.
 """
 
 from __future__ import annotations
@@ -92,7 +92,12 @@ def _chains(frame: Frame) -> str:
         ct status dnat ip saddr . ip daddr @hairpin4 masquerade fully-random
         ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade fully-random
         ip saddr 127.0.0.0/8 oifname "{frame.bridge}" masquerade fully-random
+        ct status dnat oifname != {{ "{frame.bridge}", "lo" }} jump leaving
 {leaving}    }}
+    chain leaving {{
+        ip daddr . ip daddr @hairpin4 masquerade fully-random
+        ip6 daddr . ip6 daddr @hairpin6 masquerade fully-random
+    }}
     chain refuse {{
         meta l4proto tcp reject with tcp reset
         reject with icmpx port-unreachable
