@@ -116,6 +116,7 @@ class SqliteStore(Table):
         self._writer = ThreadPoolExecutor(1, "store-writer")
         self._keeper = ThreadPoolExecutor(1, "store-checkpoint")
         self._checkpointing = False
+        self._copying = False
 
     @classmethod
     def open(
@@ -343,11 +344,12 @@ class SqliteStore(Table):
         if size < self.checkpoint:
             return
         self._checkpointing = True
-        mode = (
-            apsw.SQLITE_CHECKPOINT_TRUNCATE if size > self.reset else apsw.SQLITE_CHECKPOINT_PASSIVE
-        )
         loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(self._keeper, lambda: self._side.wal_checkpoint(mode=mode))
+        if size > self.reset and not self._copying:
+            # Where the writer works no writer is in the way; the side has moved nearly all before.
+            job = loop.run_in_executor(self._writer, self._empty_log)
+        else:
+            job = loop.run_in_executor(self._keeper, self._move_log)
 
         def over(job: asyncio.Future[Any]) -> None:
             self._checkpointing = False
@@ -356,10 +358,25 @@ class SqliteStore(Table):
 
         job.add_done_callback(over)
 
+    def _move_log(self) -> None:
+        self._side.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _empty_log(self) -> None:
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            pass  # a backup began meanwhile: the log waits for its end
+
     async def backup(self, target: Path) -> int:
         """Write a compact copy of what is durable now to `target` (replaced), while writes go on.
         Returns its last revision."""
-        return await asyncio.get_running_loop().run_in_executor(self._keeper, self._copy, target)
+        self._copying = True
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._keeper, self._copy, target
+            )
+        finally:
+            self._copying = False
 
     def _copy(self, target: Path) -> int:
         part = target.with_name(target.name + ".part")
