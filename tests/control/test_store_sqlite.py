@@ -13,7 +13,7 @@ import apsw
 import pytest
 
 from jindou.control.store import Forgotten, StoreFailed, StoreFull
-from jindou.control.store.sqlite import STRIDE, Refused, SqliteStore, restore
+from jindou.control.store.sqlite import STRIDE, Refused, SqliteStore, backup, restore
 from jindou.control.store.table import Window
 
 
@@ -204,6 +204,7 @@ def test_backup_while_writing_and_restore(tmp_path):
         await fill(store, 5)
         writing = asyncio.ensure_future(fill(store, 50))
         revision = await store.backup(copy)
+        assert await asyncio.to_thread(backup, path, tmp_path / "other.db") >= revision
         await writing
         assert 5 <= revision <= 55
 

@@ -379,18 +379,7 @@ class SqliteStore(Table):
             self._copying = False
 
     def _copy(self, target: Path) -> int:
-        part = target.with_name(target.name + ".part")
-        part.unlink(missing_ok=True)
-        self._side.execute("VACUUM INTO ?", (str(part),))
-        copy = apsw.Connection(str(part))
-        last: int = copy.execute("SELECT max(revision) FROM change").get or 0
-        copy.close()
-        descriptor = os.open(part, os.O_RDWR)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        part.rename(target)
-        _sync_folder(target.parent)
-        return last
+        return _copy_to(target, self._side)
 
     async def close(self) -> None:
         """Wait for what is under way, and leave one whole file without a log beside it."""
@@ -424,6 +413,32 @@ class SqliteStore(Table):
             self._write(rows, self._horizon, [], self._ceiling)
         with self._db:
             self._db.execute("UPDATE state SET value = ? WHERE name = 'clean'", (self.revision,))
+
+
+def backup(path: Path, target: Path) -> int:
+    """A compact copy of a store that another process has open, or none; returns its last revision."""
+    _check_header(path)
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    db.set_busy_timeout(10_000)
+    try:
+        return _copy_to(target, db)
+    finally:
+        db.close()
+
+
+def _copy_to(target: Path, db: apsw.Connection) -> int:
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    db.execute("VACUUM INTO ?", (str(part),))
+    copy = apsw.Connection(str(part))
+    last: int = copy.execute("SELECT max(revision) FROM change").get or 0
+    copy.close()
+    descriptor = os.open(part, os.O_RDWR)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    part.rename(target)
+    _sync_folder(target.parent)
+    return last
 
 
 def restore(backup: Path, path: Path) -> int:
