@@ -30,11 +30,11 @@ from jindou.control.api.changes.fields import (
     without,
 )  # fmt: skip
 from jindou.control.api.changes.managers import Manager, Owned, Owners, base, capped, decode, encode
+from jindou.control.api.resources.definitions import Root
 from jindou.control.api.resources.schema import MISSING, Schema, copy, unknown_fields
 from jindou.objects.errors import BadRequest, Conflict, InternalError
 from jindou.objects.kinds import Object
 
-STATUS_APART = "status-subresource"  # in `extra` of the schema of a custom resource
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -127,7 +127,7 @@ def apply(
 
 def status_is_apart(schema: Schema) -> bool:
     """Is the status written by a subresource, and ignored elsewhere?"""
-    return bool(schema.ref) or STATUS_APART in schema.extra
+    return schema.status_apart if isinstance(schema, Root) else bool(schema.ref)
 
 
 def _check(applied: Object, schema: Schema, api_version: str) -> None:

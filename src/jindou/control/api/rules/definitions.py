@@ -1,0 +1,249 @@
+"""Is a CustomResourceDefinition right? Its names, its versions, and whether its schemas are structural.
+
+Sources: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/
+and the answers of kube-apiserver to wrong definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jindou.control.api.resources import jsonpath
+from jindou.control.api.resources.definitions import is_established
+from jindou.control.api.rules.names import (
+    forbidden,
+    invalid,
+    label,
+    label_1035,
+    required,
+    subdomain,
+    unsupported,
+)  # fmt: skip
+from jindou.control.api.rules.schemas import structure
+from jindou.objects.errors import Fault
+from jindou.objects.kinds import Object
+
+COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
+VERSION_GONE = (
+    "missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a storage "
+    "migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions"
+)
+
+
+def validate(crd: Object, old: Object | None) -> list[Fault]:
+    spec = crd.get("spec") or {}
+    names = spec.get("names") or {}
+    found: list[Fault] = []
+    name = crd["metadata"].get("name", "")
+    if name and name != f"{names.get('plural', '')}.{spec.get('group', '')}":
+        found.append(invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
+    found += group(spec.get("group", ""))
+    if not spec.get("scope"):
+        found.append(required("spec.scope"))
+    elif spec["scope"] not in ("Cluster", "Namespaced"):
+        found.append(unsupported("spec.scope", spec["scope"], ("Cluster", "Namespaced")))
+    found += names_faults(names)
+    if spec.get("preserveUnknownFields"):
+        found.append(
+            invalid(
+                "spec.preserveUnknownFields",
+                True,
+                "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
+            )
+        )
+    found += versions(spec.get("versions") or [])
+    found += conversion(spec.get("conversion") or {})
+    if old is not None:
+        found += changes(crd, old)
+    return found
+
+
+def group(text: str) -> list[Fault]:
+    if not text:
+        return [required("spec.group")]
+    if wrong := subdomain(text):
+        return [invalid("spec.group", text, wrong)]
+    if "." not in text:
+        return [invalid("spec.group", text, "should be a domain with at least one dot")]
+    return []
+
+
+def names_faults(names: Mapping[str, Any]) -> list[Fault]:
+    found = []
+    at = "spec.names"
+    for part in ("plural", "singular", "kind", "listKind"):
+        value = names.get(part, "")
+        if not value:
+            if part in ("plural", "kind"):
+                found.append(required(f"{at}.{part}"))
+            continue
+        if wrong := label_1035(value.lower()):
+            says = (
+                wrong
+                if part in ("plural", "singular")
+                else f"may have mixed case, but should otherwise match: {wrong}"
+            )
+            found.append(invalid(f"{at}.{part}", value, says))
+        elif part in ("plural", "singular") and value != value.lower():
+            found.append(invalid(f"{at}.{part}", value, label_1035(value)))
+    for n, short in enumerate(names.get("shortNames") or ()):
+        if wrong := label_1035(short):
+            found.append(invalid(f"{at}.shortNames[{n}]", short, wrong))
+    for n, category in enumerate(names.get("categories") or ()):
+        if wrong := label_1035(category):
+            found.append(invalid(f"{at}.categories[{n}]", category, wrong))
+    if names.get("kind") and names.get("kind") == names.get("listKind"):
+        found.append(
+            invalid(f"{at}.listKind", names["listKind"], "kind and listKind may not be the same")
+        )
+    return found
+
+
+def versions(held: Sequence[Mapping[str, Any]]) -> list[Fault]:
+    at = "spec.versions"
+    if not held:
+        return [required(at, "must specify at least one version")]
+    found: list[Fault] = []
+    said = [
+        {k: v for k, v in version.items() if k in ("name", "served", "storage")} for version in held
+    ]
+    if sum(bool(version.get("storage")) for version in held) != 1:
+        found.append(invalid(at, said, "must have exactly one version marked as storage version"))
+    if len({version.get("name") for version in held}) != len(held):
+        found.append(invalid(at, said, "must contain unique version names"))
+    for n, version in enumerate(held):
+        place = f"{at}[{n}]"
+        name = version.get("name", "")
+        if wrong := label(name) or label_1035(name):
+            found.append(invalid(f"{place}.name", name, wrong))
+        document = (version.get("schema") or {}).get("openAPIV3Schema")
+        if document is None:
+            found.append(required(f"{place}.schema.openAPIV3Schema", "schemas are required"))
+        else:
+            found += structure(document, f"{place}.schema.openAPIV3Schema")
+        found += columns(
+            version.get("additionalPrinterColumns") or (), f"{place}.additionalPrinterColumns"
+        )
+        found += subresources(version.get("subresources") or {}, f"{place}.subresources")
+        if version.get("deprecationWarning") and not version.get("deprecated"):
+            found.append(
+                invalid(
+                    f"{place}.deprecationWarning",
+                    version["deprecationWarning"],
+                    "can only be set for deprecated versions",
+                )
+            )
+        if len(version.get("selectableFields") or ()) > 8:
+            count = len(version["selectableFields"])
+            found.append(
+                Fault(
+                    "FieldValueTooMany",
+                    f"Too many: {count}: must have at most 8 items",
+                    f"{place}.selectableFields",
+                )
+            )
+    return found
+
+
+def columns(held: Sequence[Mapping[str, Any]], at: str) -> list[Fault]:
+    found = []
+    for n, column in enumerate(held):
+        place = f"{at}[{n}]"
+        if not column.get("name"):
+            found.append(required(f"{place}.name"))
+        if not column.get("type"):
+            found.append(required(f"{place}.type", f"must be one of {','.join(COLUMN_TYPES)}"))
+        elif column["type"] not in COLUMN_TYPES:
+            found.append(
+                invalid(f"{place}.type", column["type"], f"must be one of {','.join(COLUMN_TYPES)}")
+            )
+        if column.get("format") and column["format"] not in COLUMN_FORMATS:
+            found.append(
+                invalid(
+                    f"{place}.format",
+                    column["format"],
+                    f"must be one of {','.join(COLUMN_FORMATS)}",
+                )
+            )
+        found += path(column.get("jsonPath", ""), f"{place}.jsonPath")
+    return found
+
+
+def path(text: str, at: str) -> list[Fault]:
+    if not text:
+        return [required(at)]
+    if not text.startswith("."):
+        return [invalid(at, text, "must be a simple json path starting with .")]
+    try:
+        jsonpath.steps(text)
+    except ValueError as error:
+        return [invalid(at, text, f"is an invalid path: {error}")]
+    return []
+
+
+def subresources(held: Mapping[str, Any], at: str) -> list[Fault]:
+    scale = held.get("scale")
+    if scale is None:
+        return []
+    found = []
+    for name, begin, optional in (
+        ("specReplicasPath", ".spec.", False),
+        ("statusReplicasPath", ".status.", False),
+        ("labelSelectorPath", (".spec.", ".status."), True),
+    ):
+        text = scale.get(name, "")
+        place = f"{at}.scale.{name}"
+        if not text:
+            found += [] if optional else [required(place)]
+        elif not text.startswith(begin):
+            word = "either .status or .spec" if optional else str(begin).rstrip(".")
+            found.append(invalid(place, text, f"should be a json path under {word}"))
+    return found
+
+
+def conversion(held: Mapping[str, Any]) -> list[Fault]:
+    strategy = held.get("strategy", "None")
+    if strategy not in ("None", "Webhook"):
+        return [unsupported("spec.conversion.strategy", strategy, ("None", "Webhook"))]
+    if strategy == "None" and held.get("webhook"):
+        return [
+            forbidden(
+                "spec.conversion.webhook", "should not be set when strategy is not set to Webhook"
+            )
+        ]
+    if strategy == "Webhook":
+        if not (held.get("webhook") or {}).get("clientConfig"):
+            return [
+                required(
+                    "spec.conversion.webhook.clientConfig",
+                    "required when strategy is set to Webhook",
+                )
+            ]
+        if not held["webhook"].get("conversionReviewVersions"):
+            return [required("spec.conversion.webhook.conversionReviewVersions")]
+    return []
+
+
+def changes(crd: Object, old: Object) -> list[Fault]:
+    spec, before = crd.get("spec") or {}, old.get("spec") or {}
+    found = []
+    fixed = [("group",), ("names", "plural")]
+    if is_established(old):
+        fixed += [("scope",), ("names", "kind")]
+    for place in fixed:
+        new_value, old_value = _at(spec, place), _at(before, place)
+        if new_value != old_value:
+            found.append(invalid(f"spec.{'.'.join(place)}", new_value, "field is immutable"))
+    known = {version.get("name") for version in spec.get("versions") or ()}
+    for n, name in enumerate((crd.get("status") or {}).get("storedVersions") or ()):
+        if name not in known:
+            found.append(invalid(f"status.storedVersions[{n}]", name, VERSION_GONE.format(name)))
+    return found
+
+
+def _at(value: Any, place: Sequence[str]) -> Any:
+    for name in place:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
