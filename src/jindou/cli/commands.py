@@ -165,6 +165,8 @@ def dispatch(words: list[str]) -> int:
     except Exception as error:
         if type(error).__name__ == "Blocked":
             return show_blocked(terminal, error)
+        if type(error).__name__ == "Unreadable":
+            raise Problem(str(error), "JD-CLI-604", now="it was left as it is") from error
         raise
 
 

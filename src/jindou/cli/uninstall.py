@@ -10,12 +10,13 @@ import shutil
 import socket
 from argparse import Namespace
 
-from jindou.cli import configuration, kubeconfig, services
+from jindou.cli import configuration, services
 from jindou.cli.api import Api
 from jindou.cli.down import stop_workloads
 from jindou.cli.problems import DONE, USAGE, Problem
 from jindou.cli.root import become_root, unprivileged
 from jindou.cli.term import Steps, Terminal
+from jindou.client import kubeconfig
 from jindou.settings import Settings
 
 STOP, CLEAN, FORGET, DELETE = (

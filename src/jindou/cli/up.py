@@ -14,12 +14,13 @@ from argparse import Namespace
 from typing import Any
 
 from jindou import __version__
-from jindou.cli import configuration, kubeconfig, packages, sample, services
+from jindou.cli import configuration, packages, sample, services
 from jindou.cli.api import Api, Refused
 from jindou.cli.image import bootstrap, known_here
 from jindou.cli.problems import DONE, IN_THE_WAY, WAITED, Problem
 from jindou.cli.root import become_root, invoking_user, is_root, unprivileged
 from jindou.cli.term import Step, Steps, Terminal, duration, size
+from jindou.client import kubeconfig
 from jindou.settings import Settings
 
 CHECK, INSTALL, START, READY, IMAGES, DEPLOY = (

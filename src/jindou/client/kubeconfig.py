@@ -10,8 +10,6 @@ from typing import Any
 
 import yaml
 
-from jindou.cli.problems import Problem
-
 SECTIONS = ("clusters", "contexts", "users")
 
 
@@ -43,18 +41,21 @@ def without(config: dict[str, Any], name: str) -> dict[str, Any]:
     return left
 
 
+class Unreadable(Exception):
+    """The file is there and is no kubeconfig; it was left as it is."""
+
+
 def read(path: str) -> dict[str, Any]:
+    """What the file holds; {} where there is none. Raises Unreadable."""
     if not os.path.exists(path):
         return {}
     try:
         with open(path) as file:
             config = yaml.safe_load(file) or {}
     except (OSError, yaml.YAMLError) as error:
-        raise Problem(
-            f"{path} can't be read", "JD-CLI-604", why=str(error), now="it was left as it is"
-        ) from error
+        raise Unreadable(f"{path} can't be read: {error}") from error
     if not isinstance(config, dict):
-        raise Problem(f"{path} is not a kubeconfig", "JD-CLI-604", now="it was left as it is")
+        raise Unreadable(f"{path} is not a kubeconfig")
     return config
 
 
