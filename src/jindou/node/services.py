@@ -315,8 +315,7 @@ class Services:
             slices = self._slices.get(key, {}).values()
             same = {balance: balance for balance in self._balances.get(key, ())}
             self._balances[key] = tuple(
-                same.get(balance, balance)
-                for balance in balances_of(spec, slices, self._elsewhere)
+                same.get(balance, balance) for balance in balances_of(spec, slices, self._elsewhere)
             )
 
     def _all(self) -> Iterator[Balance]:
