@@ -176,15 +176,12 @@ def texts(kind: Kind, obj: Object) -> dict[str, str]:
     found = {}
     for name, value in held.items():
         try:
-            found[name] = os_text(base64.b64decode(value or ""))
-        except (binascii.Error, ValueError) as error:
-            raise ConfigError(f"secret key {name} is not base64") from error
+            found[name] = base64.b64decode(value or "").decode()
+        except binascii.Error as error:
+            raise ConfigError(f"key {name} of the secret is not base64") from error
+        except UnicodeDecodeError:
+            continue  # bytes that can be a file, never a variable
     return found
-
-
-def os_text(data: bytes) -> str:
-    """Bytes of a variable as Python hands them to the kernel unchanged."""
-    return data.decode("utf-8", "surrogateescape")
 
 
 def service_variables(pod: Object, services: Sequence[Object]) -> dict[str, str]:
