@@ -215,7 +215,7 @@ class Volumes:
         wish, uid = volume["emptyDir"] or {}, pod["metadata"]["uid"]
         medium = wish.get("medium") or ""
         if medium == "Memory":
-            path = self._run / uid / "volumes" / volume["name"]
+            path: Path = self._run / uid / "volumes" / volume["name"]
             self._driver.tmpfs(path, memory_size(pod, wish.get("sizeLimit")))
         elif medium == "":
             path = self._data / uid / "volumes" / volume["name"]
@@ -260,7 +260,7 @@ class Volumes:
                 files |= await self._token_file(held, volume["name"], source, mode)
             else:
                 raise Refused(f"a projected {plugin} is not known to this node")
-        path = self._run / held.pod["metadata"]["uid"] / "volumes" / volume["name"]
+        path: Path = self._run / held.pod["metadata"]["uid"] / "volumes" / volume["name"]
         gid = (held.pod["spec"].get("securityContext") or {}).get("fsGroup")
         self._driver.publish(path, files, gid)
         return path
