@@ -6,15 +6,27 @@ Sources: https://kubernetes.io/docs/reference/access-authn-authz/authentication/
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import orjson
 
 from jindou.control.api.tokens import Tokens
 from jindou.control.store import Store
-from jindou.objects.errors import Forbidden, Unauthorized
+from jindou.objects.errors import Forbidden, InternalError, Unauthorized
+from jindou.objects.selectors import from_object
 from jindou.transport import Request
 
+RBAC = "rbac.authorization.k8s.io/"
+ACCOUNT = "system:serviceaccount:"
+EXTRA = "impersonate-extra-"
+BOUND = {
+    "serviceaccount": "serviceaccounts",
+    "pod": "pods",
+    "secret": "secrets",
+    "node": "nodes",
+}
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
 OPEN_PATHS = ("/healthz", "/livez", "/readyz", "/version")
@@ -64,21 +76,50 @@ class Access:
     def authenticate(self, request: Request) -> User:
         user = self._who(request)
         headers = request.headers
-        if "impersonate-user" in headers:
-            if MASTERS not in user.groups:
-                raise Forbidden(
-                    f'users "{headers["impersonate-user"]}" is forbidden: User "{user.name}" cannot impersonate resource "users" in API group "" at the cluster scope',
-                    {"kind": "users"},
-                )
-            groups = tuple(
-                g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip()
-            )
-            user = User(
-                headers["impersonate-user"],
-                (*groups, AUTHENTICATED),
-                headers.get("impersonate-uid", ""),
-            )
+        if any(name.startswith("impersonate-") for name in headers):
+            return self._impersonated(user, headers)
         return user
+
+    def _impersonated(self, user: User, headers: dict[str, str]) -> User:
+        """Somebody else, where the asker may be them. Raises Forbidden."""
+        name = headers.get("impersonate-user", "")
+        if not name:
+            raise InternalError("requested impersonation without impersonating a user")
+        words = headers.get("impersonate-group", "").split(",")
+        groups = tuple(word.strip() for word in words if word.strip())
+        uid = headers.get("impersonate-uid", "")
+        extra = {
+            unquote(key.removeprefix(EXTRA)): [value.strip() for value in held.split(",")]
+            for key, held in headers.items()
+            if key.startswith(EXTRA)
+        }
+        parts = name.split(":")
+        is_account = name.startswith(ACCOUNT) and len(parts) == 4
+        if is_account:
+            self._may_impersonate(
+                user, Asked("impersonate", "", "serviceaccounts", parts[2], parts[3])
+            )
+        else:
+            self._may_impersonate(user, Asked("impersonate", "", "users", "", name))
+        for group in groups:
+            self._may_impersonate(user, Asked("impersonate", "", "groups", "", group))
+        group = "authentication.k8s.io"
+        if uid:
+            self._may_impersonate(user, Asked("impersonate", group, "uids", "", uid))
+        for key, values in extra.items():
+            for value in values:
+                self._may_impersonate(
+                    user, Asked("impersonate", group, f"userextras/{key}", "", value)
+                )
+        if name == ANONYMOUS.name:
+            return User(name, groups or ANONYMOUS.groups, uid, extra)
+        if is_account and not groups:
+            groups = ("system:serviceaccounts", f"system:serviceaccounts:{parts[2]}")
+        return User(name, tuple(dict.fromkeys((*groups, AUTHENTICATED))), uid, extra)
+
+    def _may_impersonate(self, user: User, asked: Asked) -> None:
+        if not self.allows(user, asked):
+            raise refusal(user, asked)
 
     def _who(self, request: Request) -> User:
         peer = request.peer
@@ -91,12 +132,24 @@ class Access:
         header = request.headers.get("authorization", "")
         if header[:7].lower() == "bearer ":
             claims = self._tokens.verify(header[7:].strip())
-            if claims is None:
+            if claims is None or not self.is_current(claims):
                 raise Unauthorized("Unauthorized")
             return user_of(claims)
         if header:
             raise Unauthorized("Unauthorized")
         return ANONYMOUS
+
+    def is_current(self, claims: dict[str, Any]) -> bool:
+        """Do the account of a token, and what it is bound to, still live?"""
+        held = claims.get("kubernetes.io", {})
+        namespace = held.get("namespace", "")
+        for part, plural in BOUND.items():
+            if part in held:
+                where = "" if part == "node" else namespace
+                stored = self._store.get(f"core/{plural}/{where}/{held[part]['name']}")
+                if stored is None or uid_of(stored.value) != held[part].get("uid"):
+                    return False
+        return "serviceaccount" in held
 
     def check(self, user: User, asked: Asked) -> None:
         if not self.allows(user, asked):
@@ -121,33 +174,54 @@ class Access:
 
     def rules(self, user: User, namespace: str) -> Iterable[dict[str, Any]]:
         """The RBAC rules that apply to a user, cluster-wide and in a namespace."""
-        prefix = "rbac.authorization.k8s.io/"
-        for stored in self._store.scan(f"{prefix}clusterrolebindings/").items:
-            binding = orjson.loads(stored.value)
+        for stored in self._store.scan(f"{RBAC}clusterrolebindings/").items:
+            binding = decoded(stored.value)
             if binds(binding, user, ""):
                 yield from self._role(binding["roleRef"], "")
         if namespace:
-            for stored in self._store.scan(f"{prefix}rolebindings/{namespace}/").items:
-                binding = orjson.loads(stored.value)
+            for stored in self._store.scan(f"{RBAC}rolebindings/{namespace}/").items:
+                binding = decoded(stored.value)
                 if binds(binding, user, namespace):
                     yield from self._role(binding["roleRef"], namespace)
 
     def _role(self, ref: dict[str, str], namespace: str) -> Iterable[dict[str, Any]]:
         plural = "clusterroles/" if ref["kind"] == "ClusterRole" else f"roles/{namespace}"
-        stored = self._store.get(f"rbac.authorization.k8s.io/{plural}/{ref['name']}")
-        return (orjson.loads(stored.value).get("rules") or ()) if stored else ()
+        stored = self._store.get(f"{RBAC}{plural}/{ref['name']}")
+        if stored is None:
+            return
+        role = decoded(stored.value)
+        yield from role.get("rules") or ()
+        for held in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
+            selector = from_object(held)
+            assert selector is not None
+            for other in self._store.scan(f"{RBAC}clusterroles/").items:
+                part = decoded(other.value)
+                if selector.matches(part["metadata"].get("labels")):
+                    yield from part.get("rules") or ()
+
+
+@lru_cache(2048)
+def decoded(value: bytes) -> dict[str, Any]:
+    """Shared: not to be changed."""
+    found: dict[str, Any] = orjson.loads(value)
+    return found
+
+
+@lru_cache(2048)
+def uid_of(value: bytes) -> str:
+    uid: str = orjson.loads(value)["metadata"]["uid"]
+    return uid
 
 
 def user_of(claims: dict[str, Any]) -> User:
     name = claims["sub"]
     namespace = name.split(":")[2]
     held = claims.get("kubernetes.io", {})
-    extra = {}
-    if "pod" in held:
-        extra = {
-            "authentication.kubernetes.io/pod-name": [held["pod"]["name"]],
-            "authentication.kubernetes.io/pod-uid": [held["pod"]["uid"]],
-        }
+    extra = {"authentication.kubernetes.io/credential-id": [f"JTI={claims.get('jti', '')}"]}
+    for part in ("node", "pod"):
+        if part in held:
+            extra[f"authentication.kubernetes.io/{part}-name"] = [held[part]["name"]]
+            extra[f"authentication.kubernetes.io/{part}-uid"] = [held[part]["uid"]]
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
     return User(name, groups, held.get("serviceaccount", {}).get("uid", ""), extra)
 

@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/concepts/policy/limit-range/
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -61,8 +62,8 @@ def claim_faults(spec: Object, held: Object) -> list[str]:
     requests = (spec.get("resources") or {}).get("requests") or {}
     for item in of_type(held, "PersistentVolumeClaim"):
         for word, bound, wrong in (
-            ("minimum", item.get("min"), lambda asked, least: asked < least),
-            ("maximum", item.get("max"), lambda asked, most: asked > most),
+            ("minimum", item.get("min"), operator.lt),
+            ("maximum", item.get("max"), operator.gt),
         ):
             for name, limit in (bound or {}).items():
                 usage = f"{word} {name} usage per PersistentVolumeClaim is {canonical(limit)}"

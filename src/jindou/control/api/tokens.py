@@ -59,8 +59,10 @@ class Tokens:
         audiences: list[str],
         seconds: int,
         bound: dict[str, Any] | None = None,
+        node: dict[str, Any] | None = None,
     ) -> tuple[str, float]:
-        """A token for a service account object, and when it ends (Unix seconds)."""
+        """A token for a service account object, and when it ends (Unix seconds). It is good only as
+        long as the `bound` object lives; `node` says where that is."""
         from cryptography.hazmat.primitives.asymmetric import ec, utils
         from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -72,6 +74,8 @@ class Tokens:
         }
         if bound:
             held[bound["kind"].lower()] = {"name": bound["name"], "uid": bound.get("uid", "")}
+        if node:
+            held["node"] = {"name": node["name"], "uid": node["uid"]}
         claims = {
             "aud": audiences or [self.issuer],
             "exp": now + seconds,
