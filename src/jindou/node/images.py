@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from jindou.machine.images import Credentials, Image, ImageError, Images
 from jindou.machine.images.references import is_digest, parse
@@ -30,7 +30,16 @@ HIGH, LOW = 0.85, 0.80  # parts of the disk: collecting begins, and ends
 YOUNG = 120.0  # seconds since its last use for which an image is never collected
 MOST_BACKOFFS = 1000
 
-RecordEvent = Callable[[Object, str, str, str, str], None]  # Pod, container, type, reason, message
+
+class RecordEvent(Protocol):
+    def __call__(
+        self,
+        pod: Object,
+        type: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+        container: str = "",
+    ) -> None: ...
 
 
 class PullError(Exception):
@@ -86,7 +95,7 @@ class Puller:
             return self._present(pod, container, local)
         if policy == "Never":
             message = f'Container image "{name}" is not present with pull policy of Never'
-            self._record(pod, container["name"], "Warning", "ErrImageNeverPull", message)
+            self._record(pod, "Warning", "ErrImageNeverPull", message, container["name"])
             raise PullError("ErrImageNeverPull", message, 10.0)
         if local is not None and self._silent.get(registry, 0.0) > self.clock.now():
             return self._present(pod, container, local, f"{registry} can't be reached")
@@ -97,7 +106,7 @@ class Puller:
         self._used[image.digest] = self.clock.now()
         says = f'Container image "{container["image"]}" already present on machine'
         text = f"{says}, and {why}" if why else says
-        self._record(pod, container["name"], "Normal", "Pulled", text)
+        self._record(pod, "Normal", "Pulled", text, container["name"])
         return image
 
     def _invalid(self, pod: Object, container: Object, error: ImageError) -> PullError:
@@ -105,7 +114,7 @@ class Puller:
             f'Failed to apply default image tag "{container["image"]}": couldn\'t parse image '
             f'name "{container["image"]}": invalid reference format: {error}'
         )
-        self._record(pod, container["name"], "Warning", "InspectFailed", message)
+        self._record(pod, "Warning", "InspectFailed", message, container["name"])
         return PullError("InvalidImageName", message, 10.0)
 
     def _check_backoff(self, pod: Object, container: Object) -> None:
@@ -115,7 +124,9 @@ class Puller:
             return
         wait = failure.failed + failure.backoff.delay - self.clock.now()
         if wait > 0:
-            self._record(pod, container["name"], "Normal", "BackOff", f'Back-off pulling image "{name}"')  # fmt: skip
+            self._record(
+                pod, "Normal", "BackOff", f'Back-off pulling image "{name}"', container["name"]
+            )
             message = f'Back-off pulling image "{name}": ErrImagePull: {failure.message}'
             raise PullError("ImagePullBackOff", message, wait)
 
@@ -124,7 +135,7 @@ class Puller:
     ) -> Image:
         name, own = container["image"], container["name"]
         key = (pod["metadata"]["uid"], name)
-        self._record(pod, own, "Normal", "Pulling", f'Pulling image "{name}"')
+        self._record(pod, "Normal", "Pulling", f'Pulling image "{name}"', own)
         credentials = await self._credentials(pod, container)
         start = self.clock.now()
         try:
@@ -141,7 +152,7 @@ class Puller:
         self._used[image.digest] = self.clock.now()
         took = _duration(self.clock.now() - start)
         text = f'Successfully pulled image "{name}" in {took} ({took} including waiting). Image size: {image.size} bytes.'
-        self._record(pod, own, "Normal", "Pulled", text)
+        self._record(pod, "Normal", "Pulled", text, own)
         self.collect_soon()
         return image
 
@@ -156,8 +167,8 @@ class Puller:
         if len(self._failures) >= MOST_BACKOFFS:
             self._failures.pop(next(iter(self._failures)))
         self._failures[key] = Failure(backoff, message, now)
-        self._record(pod, container, "Warning", "Failed", f'Failed to pull image "{name}": {why}')
-        self._record(pod, container, "Warning", "Failed", "Error: ErrImagePull")
+        self._record(pod, "Warning", "Failed", f'Failed to pull image "{name}": {why}', container)
+        self._record(pod, "Warning", "Failed", "Error: ErrImagePull", container)
         return PullError("ErrImagePull", message, delay)
 
     async def _together(self, name: str, credentials: frozenset[Credentials]) -> Image:
@@ -192,7 +203,7 @@ class Puller:
                 found += credentials_for(secret, container["image"])
         if absent:
             text = f"Unable to retrieve some image pull secrets ({', '.join(absent)}); attempting to pull the image may not succeed."
-            self._record(pod, "", "Warning", "FailedToRetrieveImagePullSecret", text)
+            self._record(pod, "Warning", "FailedToRetrieveImagePullSecret", text)
         return frozenset(found)
 
     # ------------------------------------------------------------ collecting

@@ -146,7 +146,10 @@ class Registration:
         due = self._clock.now() - self._written >= STATUS
         if not due and same_status(old, wanted):
             return
-        self.node = await self._client.patch(self._ref, {"status": wanted}, "status")
+        changes = {**wanted, "addresses": [{"$patch": "replace"}, *wanted["addresses"]]}
+        self.node = await self._client.patch(
+            self._ref, {"status": changes}, "status", how="strategic"
+        )
         self._written = self._clock.now()
 
     def _status(self, pressure: Pressure, now: str) -> Object:
@@ -324,4 +327,11 @@ def same_status(old: Object, new: Object) -> bool:
         ]
         return [conditions, *(status.get(name) for name in new if name != "conditions")]
 
-    return shown(old) == shown(new)
+    return shown({**old, "conditions": ours(old)}) == shown(new)
+
+
+def ours(status: Object) -> list[Object]:
+    """Our conditions in our order, without those that others added."""
+    held = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    kinds = (*(condition[0] for condition in CONDITIONS), "Ready")
+    return [held[kind] for kind in kinds if kind in held]
