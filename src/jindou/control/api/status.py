@@ -25,6 +25,12 @@ from jindou.objects.errors import (
 from jindou.objects.kinds import Kind
 
 
+class PageExpired(Expired):
+    """The next page can't be shown as of the first; `token` goes on at the present instead."""
+
+    token = ""
+
+
 def of(error: Exception) -> dict[str, Any]:
     """The Status of an error; the order of its fields is part of the wire."""
     if isinstance(error, StoreFull):
@@ -47,7 +53,7 @@ def of(error: Exception) -> dict[str, Any]:
     return {
         "kind": "Status",
         "apiVersion": "v1",
-        "metadata": {},
+        "metadata": {"continue": error.token} if isinstance(error, PageExpired) else {},
         "status": "Failure",
         "message": error.message,
         "reason": error.reason,

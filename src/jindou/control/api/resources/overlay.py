@@ -114,7 +114,12 @@ CONNECT: dict[str, tuple[tuple[str, tuple[str, ...], str], ...]] = {
     "nodes": (("proxy", _PROXY, "NodeProxyOptions"),),
 }
 
-STORED_AS: dict[tuple[str, str, str], Kind] = {("events.k8s.io", "v1", "events"): EVENT}
+STORED_AS: dict[tuple[str, str, str], Kind] = {
+    ("events.k8s.io", "v1", "events"): EVENT,
+    ("autoscaling", "v1", "horizontalpodautoscalers"): Kind(
+        "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"
+    ),
+}
 """Kinds whose objects are those of another kind, in other words."""
 
 UNCONDITIONAL_UPDATE_REFUSED = frozenset(

@@ -1,0 +1,118 @@
+"""What comes with a request beside its object: who asks, and the options of a read, write or delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from jindou.control.api.access import CONTROLLERS, User
+from jindou.objects.errors import BadRequest, Invalid
+from jindou.objects.kinds import Object
+
+Query = Mapping[str, Sequence[str]]
+VALIDATIONS = ("Ignore", "Warn", "Strict")
+PROPAGATIONS = ("Orphan", "Background", "Foreground")
+LONGEST_MANAGER = 128
+
+
+@dataclass(slots=True)
+class Call:
+    """One write. `warnings` collects what the client is to be told beside the answer."""
+
+    user: User = CONTROLLERS
+    manager: str = "unknown"
+    dry_run: bool = False
+    validation: str = "Ignore"
+    force: bool | None = None  # of server-side apply
+    named_manager: bool = True  # the client itself said who manages
+    warnings: list[str] = field(default_factory=list)
+
+
+class DeleteOptions(NamedTuple):
+    grace: int | None = None
+    propagation: str = ""  # "" : as the finalizers say
+    uid: str = ""
+    revision: str = ""
+    dry_run: bool = False
+
+
+def one(query: Query, name: str) -> str:
+    held = query.get(name)
+    return held[0] if held else ""
+
+
+def flag(query: Query, name: str) -> bool:
+    return one(query, name).lower() in ("true", "1") or query.get(name) == [""]
+
+
+def dry_run_of(values: Sequence[str], kind: str) -> bool:
+    asked = [value for value in values if value]
+    for value in asked:
+        if value != "All":
+            raise Invalid(
+                f'{kind}.meta.k8s.io "" is invalid: dryRun: Unsupported value: "{value}": supported values: "All"'
+            )
+    return bool(asked)
+
+
+def call_of(user: User, query: Query, agent: str, kind: str) -> Call:
+    """The options of a write; `kind` (CreateOptions, ...) is named in errors."""
+    validation = one(query, "fieldValidation") or "Warn"
+    if validation not in VALIDATIONS:
+        raise Invalid(
+            f'{kind}.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "{validation}": supported values: "", "Ignore", "Strict", "Warn"'
+        )
+    manager = one(query, "fieldManager")
+    if len(manager) > LONGEST_MANAGER:
+        raise Invalid(
+            f'{kind}.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than {LONGEST_MANAGER} bytes'
+        )
+    force = flag(query, "force") if "force" in query else None
+    return Call(
+        user=user,
+        manager=manager or agent.partition("/")[0][:LONGEST_MANAGER] or "unknown",
+        dry_run=dry_run_of(query.get("dryRun", ()), kind),
+        validation=validation,
+        force=force,
+        named_manager=bool(manager),
+    )
+
+
+def delete_options(body: Object, query: Query) -> DeleteOptions:
+    """From the body (DeleteOptions) or the query; raises BadRequest or Invalid."""
+    if body and body.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise BadRequest(f"expected DeleteOptions, but got {body.get('kind')}")
+    grace = body.get("gracePeriodSeconds")
+    text = one(query, "gracePeriodSeconds")
+    if grace is None and text:
+        if not text.lstrip("-").isdigit():
+            raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        grace = int(text)
+    if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int)):
+        raise BadRequest(
+            "json: cannot unmarshal into DeleteOptions.gracePeriodSeconds of type int64"
+        )
+    propagation = body.get("propagationPolicy") or one(query, "propagationPolicy")
+    orphan = body.get("orphanDependents")
+    if orphan is None and one(query, "orphanDependents"):
+        orphan = flag(query, "orphanDependents")
+    if orphan is not None:
+        if propagation:
+            raise Invalid(
+                'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "'
+                f'{propagation}": orphanDependents and deletionPropagation cannot be both set'
+            )
+        propagation = "Orphan" if orphan else "Background"
+    if propagation and propagation not in PROPAGATIONS:
+        raise Invalid(
+            f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{propagation}": supported values: "Background", "Foreground", "Orphan"'
+        )
+    conditions = body.get("preconditions") or {}
+    return DeleteOptions(
+        grace,
+        propagation,
+        conditions.get("uid") or "",
+        str(conditions.get("resourceVersion") or ""),
+        dry_run_of([*(body.get("dryRun") or ()), *query.get("dryRun", ())], "DeleteOptions"),
+    )

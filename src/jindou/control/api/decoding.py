@@ -1,0 +1,161 @@
+"""Bodies of requests: JSON, YAML or protobuf into objects, and what the schema says about them.
+
+Fields that nobody knows are dropped, and told: refused (Strict), warned about (Warn) or passed over
+(Ignore). Duplicate fields are looked for only where the bytes show that there may be some.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#setting-the-field-validation-level
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import yaml
+
+from jindou.control.api.calls import Call
+from jindou.control.api.resources import protobuf
+from jindou.control.api.resources.builtin import type_named
+from jindou.control.api.resources.registry import Registry, Resource
+from jindou.control.api.resources.schema import drop_nulls, mismatch, unknown_fields
+from jindou.objects.errors import BadRequest, UnsupportedMediaType
+from jindou.objects.kinds import Object
+
+JSON, YAML = "application/json", "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+
+def parse(body: bytes, content_type: str, registry: Registry) -> tuple[Any, list[str]]:
+    """The value in a body, and what is odd about its form (duplicate fields)."""
+    kind = content_type.partition(";")[0].strip().lower() or JSON
+    if kind == PROTOBUF:
+        return protobuf.decode(body, registry), []
+    if kind in (YAML, "application/apply-patch+yaml") and not _looks_like_json(body):
+        return _yaml(body), []
+    if kind not in (JSON, YAML, "*/*") and "patch" not in kind:
+        raise UnsupportedMediaType(
+            f"the body of the request was in an unknown format - accepted media types include: {JSON}, {YAML}, {PROTOBUF}"
+        )
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
+    return value, duplicates(body, value)
+
+
+def _looks_like_json(body: bytes) -> bool:
+    return body.lstrip()[:1] in (b"{", b"[")
+
+
+def _yaml(body: bytes) -> Any:
+    try:
+        value = yaml.load(body, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise BadRequest(f"error converting YAML to JSON: {error}") from None
+    return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as Kubernetes reads it: a date is text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in held if tag != "tag:yaml.org,2002:timestamp"]
+    for first, held in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def duplicates(body: bytes, value: Any) -> list[str]:
+    """Fields that occur twice in one object. Compact JSON that encodes to the same length has none."""
+    if len(orjson.dumps(value)) == len(body.strip()):
+        return []
+    found: list[str] = []
+
+    def pairs(items: list[tuple[str, Any]]) -> _Pairs:
+        return _Pairs(items)
+
+    _walk(json.loads(body, object_pairs_hook=pairs), "", found)
+    return found
+
+
+class _Pairs:
+    __slots__ = ("items",)
+
+    def __init__(self, items: list[tuple[str, Any]]) -> None:
+        self.items = items
+
+
+def _walk(value: Any, path: str, found: list[str]) -> None:
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for name, held in value.items:
+            at = f"{path}.{name}" if path else name
+            if name in seen:
+                found.append(f'duplicate field "{at}"')
+            seen.add(name)
+            if isinstance(held, (_Pairs, list)):
+                _walk(held, at, found)
+    elif isinstance(value, list):
+        for n, held in enumerate(value):
+            _walk(held, f"{path}[{n}]", found)
+
+
+def check_kind(resource: Resource, obj: Any) -> Object:
+    """Is this the kind that the URL is about? What is left out is filled in."""
+    kind = resource.kind
+    if not isinstance(obj, dict):
+        raise BadRequest(
+            f"couldn't get version/kind; json parse error: expected an object of kind {kind.name}"
+        )
+    given = obj.setdefault("apiVersion", kind.api_version)
+    name = obj.setdefault("kind", kind.name)
+    if given != kind.api_version:
+        raise BadRequest(
+            f"the API version in the data ({given}) does not match the expected API version ({kind.api_version})"
+        )
+    if name != kind.name:
+        raise BadRequest(
+            f'{name} in version "{kind.version}" cannot be handled as a {kind.name}: the kind in the data does not match the expected kind'
+        )
+    meta = obj.get("metadata")
+    if meta is None:
+        obj["metadata"] = {}
+    elif not isinstance(meta, dict):
+        raise BadRequest(
+            _unfit(
+                resource,
+                "json: cannot unmarshal into Go struct field metadata of type v1.ObjectMeta",
+            )
+        )
+    return obj
+
+
+def _unfit(resource: Resource, says: str) -> str:
+    kind = resource.kind
+    return f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: {says}'
+
+
+def fit(resource: Resource, obj: Object, call: Call, odd: list[str]) -> None:
+    """Make an object fit its schema, in place: nulls and unknown fields go. Raises BadRequest."""
+    schema = resource.schema
+    if resource.custom:  # its own schema is judged later, with paths and all at once
+        meta = obj["metadata"]
+        drop_nulls(meta)
+        wrong = mismatch(type_named(OBJECT_META), meta, "metadata")
+    else:
+        drop_nulls(obj)
+        wrong = mismatch(schema, obj)
+    if wrong:
+        raise BadRequest(_unfit(resource, wrong))
+    unknown = unknown_fields(schema, obj, drop=True)
+    tell(call, [*odd, *(f'unknown field "{path}"' for path in unknown)], resource)
+
+
+def tell(call: Call, odd: list[str], resource: Resource) -> None:
+    if not odd or call.validation == "Ignore":
+        return
+    if call.validation == "Strict":
+        says = ", ".join(odd)
+        raise BadRequest(_unfit(resource, f"strict decoding error: {says}"))
+    call.warnings.extend(odd)

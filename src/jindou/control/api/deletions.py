@@ -1,0 +1,98 @@
+"""What a delete does to an object: takes it away at once, or marks it and leaves it to its finalizers.
+
+Source: https://kubernetes.io/docs/concepts/architecture/garbage-collection/ and
+https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import NamedTuple
+
+from jindou.control.api.calls import DeleteOptions
+from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.schema import copy
+from jindou.control.api.writes import has_generation, moment, stamp
+from jindou.objects.kinds import Object
+
+ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+DEFAULT_GRACE = 30
+
+
+class Plan(NamedTuple):
+    """`marked` is the object to store instead; None: it goes. `changed` is False where it waits already."""
+
+    marked: Object | None
+    changed: bool = True
+
+
+def plan(resource: Resource, old: Object, options: DeleteOptions, now: datetime.datetime) -> Plan:
+    grace = grace_of(resource, old, options)
+    finalizers = finalizers_of(old, options.propagation)
+    held = bool(finalizers) or (
+        is_namespace(resource) and bool((old.get("spec") or {}).get("finalizers"))
+    )
+    if not held and grace == 0:
+        return Plan(None)
+    obj = copy(old)
+    meta = obj["metadata"]
+    if finalizers:
+        meta["finalizers"] = finalizers
+    else:
+        meta.pop("finalizers", None)
+    if "deletionTimestamp" not in meta:
+        meta["deletionTimestamp"] = stamp(now + datetime.timedelta(seconds=grace))
+        meta["deletionGracePeriodSeconds"] = grace
+        if has_generation(resource):
+            meta["generation"] = meta.get("generation", 1) + 1
+    else:
+        shorten(meta, grace, now)
+    if is_namespace(resource):
+        obj.setdefault("status", {})["phase"] = "Terminating"
+    return Plan(obj, obj != old)
+
+
+def shorten(meta: Object, grace: int, now: datetime.datetime) -> None:
+    """A later delete may only bring the end nearer."""
+    before = meta.get("deletionGracePeriodSeconds", 0)
+    if grace >= before:
+        return
+    begun = moment(meta["deletionTimestamp"]) - datetime.timedelta(seconds=before)
+    meta["deletionTimestamp"] = stamp(begun + datetime.timedelta(seconds=grace))
+    meta["deletionGracePeriodSeconds"] = grace
+
+
+def grace_of(resource: Resource, old: Object, options: DeleteOptions) -> int:
+    """Only a Pod that runs somewhere goes gracefully."""
+    if (resource.kind.group, resource.kind.name) != ("", "Pod"):
+        return 0
+    spec, phase = old.get("spec") or {}, (old.get("status") or {}).get("phase")
+    if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
+        return 0
+    grace = options.grace
+    if grace is None:
+        grace = spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE)
+    return 1 if grace < 0 else int(grace)
+
+
+def finalizers_of(old: Object, propagation: str) -> list[str]:
+    held = list(old["metadata"].get("finalizers") or ())
+    if propagation:
+        held = [name for name in held if name not in (ORPHAN, FOREGROUND)]
+        if propagation != "Background":
+            held.append(ORPHAN if propagation == "Orphan" else FOREGROUND)
+    return held
+
+
+def is_namespace(resource: Resource) -> bool:
+    return (resource.kind.group, resource.kind.name) == ("", "Namespace")
+
+
+def finished(resource: Resource, obj: Object) -> bool:
+    """After an update: is it marked for deletion with nothing left that holds it?"""
+    meta = obj["metadata"]
+    if "deletionTimestamp" not in meta or meta.get("finalizers"):
+        return False
+    if is_namespace(resource):
+        return not (obj.get("spec") or {}).get("finalizers")
+    return not meta.get("deletionGracePeriodSeconds")

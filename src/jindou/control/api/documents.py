@@ -1,0 +1,250 @@
+"""Answers that are about no object: discovery, OpenAPI, version, health, keys, metrics.
+
+Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import resource as usage
+import zlib
+from collections.abc import Awaitable, Sequence
+
+from jindou.control.api import encoding
+from jindou.control.api.access import Access, Asked, User
+from jindou.control.api.resources.discovery import AGGREGATED, Discovery
+from jindou.control.api.resources.openapi import OpenApi
+from jindou.control.api.resources.registry import Registry
+from jindou.control.api.tokens import Tokens
+from jindou.control.store import Store
+from jindou.objects.errors import MethodNotAllowed, NotAcceptable, NotFound
+from jindou.transport import Answer, Headers, Request, Response
+
+MINOR = 37
+JSON: Headers = (("Content-Type", "application/json"),)
+TEXT: Headers = (
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+YEAR = "public, max-age=31536000, immutable"
+WORTH_PACKING = 128 * 1024
+HEALTH = ("/healthz", "/livez", "/readyz")
+PATHS = (
+    "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
+    "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
+)  # fmt: skip
+
+
+class Documents:
+    def __init__(
+        self, store: Store, registry: Registry, access: Access, tokens: Tokens, address: str
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._access = access
+        self._tokens = tokens
+        self._discovery = Discovery(registry, address)
+        self._openapi = OpenApi(registry)
+        self.ready = True  # /readyz; set False while shutting down
+
+    def answer(self, request: Request, user: User) -> Answer | Awaitable[Answer]:
+        path = request.path.rstrip("/") or "/"
+        verb = "get" if request.method in ("GET", "HEAD") else request.method.lower()
+        self._access.check(user, Asked(verb, path=path))
+        found = self._find(path, request)
+        if found is None:
+            raise NotFound("the server could not find the requested resource")
+        if verb != "get":
+            raise MethodNotAllowed(
+                "the server does not allow this method on the requested resource"
+            )
+        return found
+
+    def _find(self, path: str, request: Request) -> Answer | Awaitable[Answer] | None:
+        if path == "/api" or path == "/apis" or path.startswith(("/api/", "/apis/")):
+            return self._discover(path, request)
+        if path.startswith("/openapi/"):
+            return self._describe(path, request)
+        if path.startswith(HEALTH):
+            return self._health(path, request)
+        if path == "/version":
+            return Response(200, encoding.body_of(version()), JSON)
+        if path == "/":
+            groups = self._registry.groups()
+            listed = [f"/apis/{g}" for g in groups if g] + [
+                f"/apis/{g}/{v}" for g in groups if g for v in groups[g]
+            ]
+            return Response(200, encoding.body_of({"paths": sorted([*PATHS, *listed])}), JSON)
+        if path == "/openid/v1/jwks":
+            return Response(
+                200,
+                encoding.body_of(self._tokens.jwks()),
+                (("Content-Type", "application/jwk-set+json"),),
+            )
+        if path == "/.well-known/openid-configuration":
+            return Response(200, encoding.body_of(self._issuer(request)), JSON)
+        if path == "/metrics":
+            return Response(
+                200,
+                self._metrics(),
+                (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),),
+            )
+        return None
+
+    def _discover(self, path: str, request: Request) -> Answer | Awaitable[Answer] | None:
+        accept = request.headers.get("accept", "")
+        aggregated = wants_aggregated(accept)
+        found = self._discovery.get(path, aggregated)
+        if found is None:
+            return None
+        body, tag = found
+        whole = aggregated and path in ("/api", "/apis")
+        kind = AGGREGATED if whole else "application/json"
+        headers = (
+            ("Content-Type", kind),
+            ("ETag", tag),
+            ("Vary", "Accept"),
+            ("Cache-Control", "public"),
+        )
+        return self._tagged(request, body, headers, tag)
+
+    def _describe(self, path: str, request: Request) -> Answer | Awaitable[Answer] | None:
+        accept = request.headers.get("accept", "*/*")
+        if path == "/openapi/v3":
+            return Response(200, self._openapi.index(), JSON)
+        if path == "/openapi/v2":
+            if "json" not in accept and "*/*" not in accept:
+                raise NotAcceptable("only the following media types are accepted: application/json")
+            body, tag = self._openapi.v2()
+            return self._tagged(request, body, (*JSON, ("ETag", tag)), tag)
+        if path.startswith("/openapi/v3/"):
+            found = self._openapi.v3(path.removeprefix("/openapi/v3/"))
+            if found is None:
+                return None
+            body, tag = found
+            headers = [*JSON, ("ETag", tag), ("Vary", "Accept")]
+            if "hash=" in request.raw_path:
+                headers += [("Cache-Control", YEAR), ("Expires", "Fri, 31 Dec 2100 00:00:00 GMT")]
+            return self._tagged(request, body, headers, tag)
+        return None
+
+    def _tagged(
+        self, request: Request, body: bytes, headers: Headers, tag: str
+    ) -> Answer | Awaitable[Answer]:
+        if request.headers.get("if-none-match") == tag:
+            return Response(304, b"", headers)
+        return self.packed(request, body, headers)
+
+    def packed(
+        self, request: Request, body: bytes | Sequence[bytes], headers: Headers
+    ) -> Answer | Awaitable[Answer]:
+        """Compressed where it is asked for, large, and has a real wire to cross."""
+        pieces = [body] if isinstance(body, bytes) else body
+        if (
+            "gzip" not in request.headers.get("accept-encoding", "")
+            or request.peer.uid is not None
+            or request.peer.address.startswith(("127.", "unix", "::1"))
+            or sum(map(len, pieces)) < WORTH_PACKING
+        ):
+            return Response(200, body, headers)
+        return _compressed(pieces, headers)
+
+    def _health(self, path: str, request: Request) -> Response | None:
+        name, _, check = path[1:].partition("/")
+        checks = {
+            "ping": True,
+            "store": True,
+            **({"shutdown": self.ready} if name == "readyz" else {}),
+        }
+        if check and check not in checks:
+            return None
+        good = checks[check] if check else all(checks.values())
+        lines = [
+            f"[{'+' if held else '-'}]{key} {'ok' if held else 'failed'}"
+            for key, held in checks.items()
+        ]
+        if not good:
+            text = "\n".join([*lines, f"{name} check failed", ""])
+        elif "verbose" in request.query and not check:
+            text = "\n".join([*lines, f"{name} check passed", ""])
+        else:
+            text = "ok"
+        return Response(200 if good else 500, text.encode(), TEXT)
+
+    def _issuer(self, request: Request) -> dict[str, object]:
+        host = request.headers.get("host", "")
+        return {
+            "issuer": self._tokens.issuer,
+            "jwks_uri": f"https://{host}/openid/v1/jwks",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }
+
+    def _metrics(self) -> bytes:
+        own = usage.getrusage(usage.RUSAGE_SELF)
+        counts: dict[str, int] = {}
+        for stored in self._store.scan("").items:
+            group, plural, _ = stored.key.split("/", 2)
+            name = plural if group == "core" else f"{plural}.{group}"
+            counts[name] = counts.get(name, 0) + 1
+        lines = [
+            "# TYPE process_cpu_seconds_total counter",
+            f"process_cpu_seconds_total {own.ru_utime + own.ru_stime:.2f}",
+            "# TYPE process_max_resident_memory_bytes gauge",
+            f"process_max_resident_memory_bytes {own.ru_maxrss * 1024}",
+            "# TYPE jindou_store_revision counter",
+            f"jindou_store_revision {self._store.revision}",
+            "# TYPE apiserver_storage_objects gauge",
+            *(
+                f'apiserver_storage_objects{{resource="{name}"}} {count}'
+                for name, count in sorted(counts.items())
+            ),
+        ]
+        return "\n".join([*lines, ""]).encode()
+
+
+async def _compressed(pieces: Sequence[bytes], headers: Headers) -> Response:
+    def squeeze() -> bytes:
+        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+        return b"".join([*(packer.compress(piece) for piece in pieces), packer.flush()])
+
+    body = await asyncio.to_thread(squeeze)
+    return Response(
+        200, body, [*headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    )
+
+
+def wants_aggregated(accept: str) -> bool:
+    """Only where v2 is offered, and not behind plain JSON."""
+    for entry in accept.split(","):
+        words = {word.strip() for word in entry.split(";")}
+        if "as=APIGroupDiscoveryList" in words and "v=v2" in words:
+            return True
+        if words & {"application/json", "*/*"} and len(words) == 1:
+            return False
+    return False
+
+
+def version() -> dict[str, str]:
+    from jindou import __version__
+
+    return {
+        "major": "1",
+        "minor": str(MINOR),
+        "emulationMajor": "1",
+        "emulationMinor": str(MINOR),
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": str(MINOR - 1),
+        "gitVersion": f"v1.{MINOR}.0+jindou-{__version__}",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": f"{platform.python_implementation()} {platform.python_version()}",
+        "platform": f"linux/{ARCHITECTURES.get(platform.machine(), platform.machine())}",
+    }
+
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}

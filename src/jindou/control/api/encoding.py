@@ -1,0 +1,87 @@
+"""How an object is kept: compact JSON with its revision inside, in an order that can be relied on.
+
+apiVersion, kind and metadata come first, and in metadata the resourceVersion before anything that a
+user can put text into. So the bytes can be served as they are, recognised by their beginning, and
+given another revision without being decoded.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from jindou.control.api import conversion
+from jindou.control.api.resources.registry import Resource
+from jindou.control.store import Encode
+from jindou.objects.kinds import Kind, Object
+
+FIRST = (
+    "name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp",
+    "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences",
+    "finalizers", "managedFields",
+)  # fmt: skip
+MARK = b'"resourceVersion":"'
+
+
+def ordered(kind: Kind, obj: Object) -> Object:
+    """The same object with its fields in the order that is kept."""
+    meta: Object = obj.get("metadata") or {}
+    head = {name: meta[name] for name in FIRST if name in meta}
+    made = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": {**head, **meta}}
+    return {**made, **{name: held for name, held in obj.items() if name not in made}}
+
+
+def dumps(obj: Object) -> bytes:
+    """The bytes to keep; copied once, for orjson's own result holds more memory than it shows."""
+    return bytes(memoryview(orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)))
+
+
+def encoder(resource: Resource, obj: Object) -> Encode:
+    """What a commit calls with the revision that it gives; `obj` has the version of `resource`."""
+    obj["metadata"].setdefault("resourceVersion", "")
+    kept = ordered(resource.storage or resource.kind, conversion.to_storage(resource, obj))
+
+    def encode(revision: int) -> bytes:
+        kept["metadata"]["resourceVersion"] = str(revision)
+        return dumps(kept)
+
+    return encode
+
+
+@lru_cache(1024)
+def head_of(kind: Kind) -> bytes:
+    return f'{{"apiVersion":"{kind.api_version}","kind":"{kind.name}",'.encode()
+
+
+def served(resource: Resource, value: bytes) -> bytes:
+    """Kept bytes in the version that was asked for: nearly always the same bytes."""
+    if value.startswith(head_of(resource.kind)):
+        return value
+    return dumps(ordered(resource.kind, conversion.from_storage(resource, orjson.loads(value))))
+
+
+def loads(resource: Resource, value: bytes) -> Object:
+    found: Object = orjson.loads(value)
+    if value.startswith(head_of(resource.kind)):
+        return found
+    return conversion.from_storage(resource, found)
+
+
+def with_revision(value: bytes, revision: int) -> bytes:
+    """The bytes of an object as of another revision (a deletion has one of its own)."""
+    start = value.find(MARK)
+    if start < 0:
+        return value
+    start += len(MARK)
+    return b"%s%d%s" % (value[:start], revision, value[value.index(b'"', start) :])
+
+
+def revision_of(obj: Object) -> int:
+    text = obj["metadata"].get("resourceVersion") or "0"
+    return int(text) if text.isdigit() else -1
+
+
+def body_of(obj: Any) -> bytes:
+    return orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,511 @@
+"""Every verb on every kind: the one way into the store, for HTTP requests and for our own controllers.
+
+Reads answer with bytes as they are kept. A write reads, works out the new object (`writes`,
+`patches`, `deletions`, `scales`, `pods`), and commits it against the revision that it read; one
+that named no revision of its own begins again when somebody was quicker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jindou.control.api import (
+    admission,
+    deletions,
+    encoding,
+    lists,
+    patches,
+    pods,
+    scales,
+    status,
+    writes,
+)
+from jindou.control.api.allocation import Allocation
+from jindou.control.api.calls import Call, DeleteOptions, delete_options
+from jindou.control.api.changes import apply as managed
+from jindou.control.api.decoding import check_kind, fit
+from jindou.control.api.namespaces import Namespaces
+from jindou.control.api.resources.overlay import UNCONDITIONAL_UPDATE_REFUSED
+from jindou.control.api.resources.registry import Registry, Resource
+from jindou.control.api.resources.schema import copy
+from jindou.control.api.selection import FactsCache, Selection
+from jindou.control.api.watches import Tell, Watch
+from jindou.control.store import Stale, Store, Stored
+from jindou.objects.errors import AlreadyExists, BadRequest, Fault, NotFound
+from jindou.objects.kinds import Object
+
+TRIES = 64
+NAME_TRIES = 8
+SETTLE = 10.0  # seconds to wait for the write that was quicker to become visible
+
+Judge = Callable[[Object, Object | None], list[Fault]]
+Complete = Callable[[Object], None]
+
+
+class Written(NamedTuple):
+    value: bytes  # the object, as kept, in the storage version
+    revision: int
+    created: bool = False
+
+
+class Deleted(NamedTuple):
+    """`status` says that it is gone; `value` is the object that waits for its end (or went)."""
+
+    status: Object | None
+    value: bytes
+
+
+class Engine:
+    """`extend` adds what one kind needs beyond its schema (CustomResourceDefinitions)."""
+
+    def __init__(self, store: Store, registry: Registry, allocation: Allocation) -> None:
+        self.store = store
+        self.registry = registry
+        self.facts = FactsCache()
+        self._allocation = allocation
+        self._namespaces = Namespaces(store)
+        self._judges: dict[str, Judge] = {}
+        self._completes: dict[str, Complete] = {}
+
+    def extend(self, prefix: str, judge: Judge, complete: Complete) -> None:
+        self._judges[prefix] = judge
+        self._completes[prefix] = complete
+
+    # ------------------------------------------------------------ reading
+
+    def find(self, resource: Resource, namespace: str, name: str) -> Stored:
+        """As kept. Raises NotFound."""
+        stored = self.store.get(resource.key(namespace, name))
+        if stored is None:
+            raise status.not_found(resource.kind, name)
+        return stored
+
+    def read(self, resource: Resource, namespace: str, name: str) -> Object:
+        return encoding.loads(resource, self.find(resource, namespace, name).value)
+
+    def page(self, resource: Resource, selection: Selection, query: lists.Query) -> lists.Page:
+        return lists.read(self.store, resource, selection, query, self.facts)
+
+    def watch(self, resource: Resource, selection: Selection, tell_it: Tell) -> Watch:
+        return Watch(self.store, resource, selection, self.facts, tell_it)
+
+    def scale(self, resource: Resource, namespace: str, name: str) -> Object:
+        return scales.scale_of(resource, self.read(resource, namespace, name))
+
+    # ------------------------------------------------------------ creating
+
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        obj: Any,
+        call: Call,
+        odd: list[str] | None = None,
+        name: str = "",
+    ) -> Written:
+        obj = check_kind(resource, obj)
+        fit(resource, obj, call, odd or [])
+        writes.place(resource, obj, namespace, name)
+        generated = not obj["metadata"].get("name") and bool(obj["metadata"].get("generateName"))
+        for left in reversed(range(NAME_TRIES if generated else 1)):
+            try:
+                return await self._create(
+                    resource, copy(obj) if generated else obj, call, managing=True
+                )
+            except AlreadyExists:
+                if not left:
+                    raise
+        raise AssertionError("a name was tried")
+
+    async def _create(
+        self, resource: Resource, obj: Object, call: Call, *, managing: bool
+    ) -> Written:
+        writes.begin(resource, obj)
+        meta = obj["metadata"]
+        namespace, name = meta.get("namespace", ""), meta.get("name", "")
+        if resource.kind.namespaced:
+            self._namespaces.admit(resource, namespace, name)
+        writes.fill(resource, obj, new=True)
+        self._complete(resource, obj)
+        await admission.admit("create", resource, obj, None, call.user, self.store)
+        writes.refuse(resource, obj, self._judge(resource, obj, None))
+        if managing:
+            self._track(resource, None, obj, call, "")
+        key = resource.key(namespace, name)
+        if call.dry_run:
+            if self.store.get(key):
+                raise status.already_exists(resource.kind, name)
+            return _dry(resource, obj, created=True)
+        try:
+            stored = await self.store.commit(
+                key, encoding.encoder(resource, obj), expect=0, lazy=is_lease(resource)
+            )
+        except Stale as stale:
+            await self._settle(key, stale.found)
+            raise status.already_exists(resource.kind, name) from None
+        return Written(stored.value, stored.revision, created=True)
+
+    def _complete(self, resource: Resource, obj: Object) -> None:
+        complete = self._completes.get(resource.prefix)
+        if complete is not None:
+            complete(obj)
+
+    def _judge(self, resource: Resource, obj: Object, old: Object | None) -> list[Fault]:
+        """Every broken rule; addresses are given to a Service only when it has none."""
+        faults = writes.judge(resource, obj, old)
+        judge = self._judges.get(resource.prefix)
+        if judge is not None:
+            faults += judge(obj, old)
+        if not faults and resource.prefix == "core/services/":
+            key = resource.key(obj["metadata"]["namespace"], obj["metadata"]["name"])
+            faults = self._allocation.assign(key, obj, old)
+        return faults
+
+    def _track(
+        self, resource: Resource, old: Object | None, obj: Object, call: Call, part: str
+    ) -> None:
+        managed.track(
+            old, obj, manager=call.manager, schema=resource.schema, api_version=resource.kind.api_version,
+            subresource=part, now=writes.now(),
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ changing
+
+    async def update(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        obj: Any,
+        call: Call,
+        part: str = "",
+        odd: list[str] | None = None,
+    ) -> Written:
+        if part == "scale":
+            scale = obj
+            obj_of: Callable[[Object], Object] = lambda old: scales.scaled(resource, old, scale)  # noqa: E731
+        else:
+            obj = check_kind(resource, obj)
+            fit(resource, obj, call, odd or [])
+            writes.place(resource, obj, namespace, name)
+            obj_of = lambda old: copy(obj)  # noqa: E731
+        unconditional = _unconditional(resource) or part == "scale"
+
+        def wanted(old: Object) -> tuple[Object, bool]:
+            new = obj_of(old)
+            return new, writes.expect(resource, new, old, unconditional)
+
+        return await self._change(resource, namespace, name, wanted, call, part)
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: patches.Patch,
+        call: Call,
+        part: str = "",
+    ) -> Written:
+        patches.check(resource, patch.how)
+        if patch.how == patches.APPLY:
+            return await self._apply(resource, namespace, name, patch, call, part)
+        if call.force is not None:
+            raise BadRequest("force: Forbidden: may not be specified for non-apply patch")
+        named = patches.names_revision(patch)
+
+        def wanted(old: Object) -> tuple[Object, bool]:
+            if part == "scale":
+                scale = patches.patched(resource, scales.scale_of(resource, old), patch)
+                new = scales.scaled(resource, old, scale)
+            else:
+                new = copy(patches.patched(resource, old, patch))
+                check_kind(resource, new)
+                fit(resource, new, call, patch.odd)
+                writes.place(resource, new, namespace, name)
+            writes.expect(resource, new, old, True)
+            return new, named
+
+        return await self._change(resource, namespace, name, wanted, call, part)
+
+    async def _apply(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: patches.Patch,
+        call: Call,
+        part: str,
+    ) -> Written:
+        if not call.named_manager:
+            raise BadRequest("fieldManager is required for apply patch")
+        applied = check_kind(resource, patch.changes)
+        fit(resource, applied, call, patch.odd)
+        writes.place(resource, applied, namespace, name)
+        applied["metadata"].setdefault("name", name)
+        named = bool(applied["metadata"].get("resourceVersion"))
+
+        def applied_to(live: Object | None) -> Object:
+            return managed.apply(
+                live, applied, manager=call.manager, force=bool(call.force), schema=resource.schema,
+                api_version=resource.kind.api_version, subresource=part, now=writes.now(),
+            )  # fmt: skip
+
+        def wanted(old: Object) -> tuple[Object, bool]:
+            new = copy(applied_to(old))
+            writes.expect(resource, new, old, True)
+            return new, named
+
+        key = resource.key(namespace if resource.kind.namespaced else "", name)
+        for _ in range(TRIES):
+            if self.store.get(key) is not None or part:
+                return await self._change(
+                    resource, namespace, name, wanted, call, part, managing=False
+                )
+            try:
+                return await self._create(resource, copy(applied_to(None)), call, managing=False)
+            except AlreadyExists:
+                continue
+        raise status.conflict(resource.kind, name)
+
+    async def _change(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        wanted: Callable[[Object], tuple[Object, bool]],
+        call: Call,
+        part: str,
+        *,
+        managing: bool = True,
+    ) -> Written:
+        """Read, change, commit. `wanted` gives the new object and whether it named a revision."""
+        for _ in range(TRIES):
+            stored = self.find(resource, namespace, name)
+            old = encoding.loads(resource, stored.value)
+            new, named = wanted(old)
+            new = await self._finished(resource, new, old, call, part, managing)
+            if writes.same(new, old):
+                return Written(stored.value, stored.revision)
+            if call.dry_run:
+                return _dry(resource, new)
+            gone = deletions.finished(resource, new)
+            encode = None if gone else encoding.encoder(resource, new)
+            try:
+                kept = await self.store.commit(
+                    stored.key,
+                    encode,
+                    expect=stored.revision,
+                    lazy=not gone and is_heartbeat(resource, part),
+                )
+            except Stale as stale:
+                await self._settle(stored.key, stale.found)
+                if named:
+                    raise status.conflict(resource.kind, name) from None
+                continue
+            if gone:
+                new["metadata"]["resourceVersion"] = str(kept.revision)
+                return Written(encoding.encoder(resource, new)(kept.revision), kept.revision)
+            return Written(kept.value, kept.revision)
+        raise status.conflict(resource.kind, name)
+
+    async def _finished(
+        self, resource: Resource, new: Object, old: Object, call: Call, part: str, managing: bool
+    ) -> Object:
+        """The object that an update leaves, judged."""
+        writes.keep_system(resource, new, old)
+        new = writes.keep_rest(resource, new, old, "" if part == "scale" else part)
+        writes.fill(resource, new)
+        self._complete(resource, new)
+        writes.bump(resource, new, old)
+        if not part:
+            await admission.admit("update", resource, new, old, call.user, self.store)
+        trusted = part in ("resize", "ephemeralcontainers") or (
+            part == "status" and not resource.custom
+        )
+        faults = [] if trusted else self._judge(resource, new, old)
+        writes.refuse(resource, new, faults + writes.subresource_faults(new, old, part))
+        if managing:
+            self._track(resource, old, new, call, part)
+        return new
+
+    async def _settle(self, key: str, found: int) -> None:
+        """Until readers see the write that made ours stale: it may still be on its way to the disk."""
+
+        def visible() -> bool:
+            stored = self.store.get(key)
+            return (stored.revision if stored else 0) >= found if found else stored is None
+
+        if visible():
+            return
+        seen = asyncio.get_running_loop().create_future()
+
+        def look(changes: Any) -> None:
+            if not seen.done() and visible():
+                seen.set_result(None)
+
+        stop = self.store.watch(key[: key.rindex("/") + 1], self.store.revision, look)
+        try:
+            await asyncio.wait([seen], timeout=SETTLE)
+        finally:
+            stop()
+
+    # ------------------------------------------------------------ deleting
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, options: DeleteOptions, call: Call
+    ) -> Deleted:
+        if deletions.is_namespace(resource):
+            self._namespaces.check_deletion(name)
+        for _ in range(TRIES):
+            stored = self.find(resource, namespace, name)
+            old = encoding.loads(resource, stored.value)
+            writes.preconditions(resource, old, options.uid, options.revision)
+            plan = deletions.plan(resource, old, options, datetime.datetime.now(datetime.UTC))
+            if not plan.changed:
+                return Deleted(None, stored.value)
+            gone = plan.marked is None
+            if options.dry_run or call.dry_run:
+                marked = plan.marked or old
+                value = stored.value if gone else _dry(resource, marked).value
+                return Deleted(_success(resource, old) if gone else None, value)
+            encode = None if plan.marked is None else encoding.encoder(resource, plan.marked)
+            try:
+                kept = await self.store.commit(stored.key, encode, expect=stored.revision)
+            except Stale as stale:
+                await self._settle(stored.key, stale.found)
+                continue
+            if gone:
+                return Deleted(
+                    _success(resource, old), encoding.with_revision(kept.value, kept.revision)
+                )
+            return Deleted(None, kept.value)
+        raise status.conflict(resource.kind, name)
+
+    async def delete_collection(
+        self,
+        resource: Resource,
+        selection: Selection,
+        query: lists.Query,
+        options: DeleteOptions,
+        call: Call,
+    ) -> lists.Page:
+        """Delete all that a list shows; returns the list."""
+        page = self.page(resource, selection, query)
+
+        async def one(stored: Stored) -> None:
+            namespace, _, name = stored.key.removeprefix(resource.prefix).partition("/")
+            try:
+                await self.delete(resource, namespace, name, options, call)
+            except NotFound:
+                return
+
+        await asyncio.gather(*(one(stored) for stored in page.items))
+        return page
+
+    # ------------------------------------------------------------ subresources that are verbs
+
+    async def bind(
+        self, resource: Resource, namespace: str, name: str, binding: Object, call: Call
+    ) -> Object:
+        def wanted(old: Object) -> tuple[Object, bool]:
+            return pods.bound(old, binding), False
+
+        await self._rewrite(resource, namespace, name, wanted, call, "binding")
+        return SUCCESS
+
+    async def evict(
+        self, resource: Resource, namespace: str, name: str, eviction: Object, call: Call
+    ) -> Object:
+        """Delete a Pod, unless a PodDisruptionBudget forbids it."""
+        pod = self.read(resource, namespace, name)
+        options = delete_options_of(eviction)
+        if pods.disrupts(pod):
+            await self._spend(
+                namespace, pod, call if not options.dry_run else Call(call.user, dry_run=True)
+            )
+        await self.delete(resource, namespace, name, options, call)
+        return SUCCESS
+
+    async def _spend(self, namespace: str, pod: Object, call: Call) -> None:
+        budgets = self.registry.by_url("policy", "v1", "poddisruptionbudgets")
+        assert budgets is not None
+        found = [
+            encoding.loads(budgets, stored.value)
+            for stored in self.store.scan(f"{budgets.prefix}{namespace}/").items
+        ]
+        mine = pods.budgets_of(pod, found)
+        if pods.spend(pod, mine) is None:
+            return
+
+        def wanted(old: Object) -> tuple[Object, bool]:
+            return pods.spend(pod, [old]) or old, False
+
+        await self._rewrite(budgets, namespace, mine[0]["metadata"]["name"], wanted, call, "status")
+
+    async def _rewrite(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        wanted: Callable[[Object], tuple[Object, bool]],
+        call: Call,
+        part: str,
+    ) -> None:
+        """A change that the server itself makes: judged already, kept as it is."""
+        for _ in range(TRIES):
+            stored = self.find(resource, namespace, name)
+            old = encoding.loads(resource, stored.value)
+            new, _ = wanted(old)
+            self._track(resource, old, new, call, part)
+            if call.dry_run or writes.same(new, old):
+                return
+            try:
+                await self.store.commit(
+                    stored.key, encoding.encoder(resource, new), expect=stored.revision
+                )
+                return
+            except Stale as stale:
+                await self._settle(stored.key, stale.found)
+        raise status.conflict(resource.kind, name)
+
+
+SUCCESS: Object = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "metadata": {},
+    "status": "Success",
+    "code": 201,
+}
+
+
+def delete_options_of(eviction: Object) -> DeleteOptions:
+    return delete_options(eviction.get("deleteOptions") or {}, {})
+
+
+def is_lease(resource: Resource) -> bool:
+    return resource.prefix == "coordination.k8s.io/leases/"
+
+
+def is_heartbeat(resource: Resource, part: str) -> bool:
+    """Written so often, and worth so little after a crash, that the disk does not wait for it."""
+    return is_lease(resource) or (part == "status" and resource.prefix == "core/nodes/")
+
+
+def _unconditional(resource: Resource) -> bool:
+    place = (resource.kind.group, resource.kind.plural)
+    return not resource.custom and place not in UNCONDITIONAL_UPDATE_REFUSED
+
+
+def _dry(resource: Resource, obj: Object, created: bool = False) -> Written:
+    revision = encoding.revision_of(obj)
+    value = encoding.encoder(resource, obj)(revision)
+    if not revision:
+        value = value.replace(b'"resourceVersion":"0",', b"", 1)
+    return Written(value, revision, created)
+
+
+def _success(resource: Resource, old: Object) -> Object:
+    return status.success(resource.kind, old["metadata"]["name"], old["metadata"]["uid"])

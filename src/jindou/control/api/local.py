@@ -1,0 +1,181 @@
+"""The client for those who live in this process: the same verbs and errors, and no socket between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, Literal, TypeVar
+
+from jindou.client import Event, Listing, Stream
+from jindou.control.api import encoding, reviews, status
+from jindou.control.api.access import CONTROLLERS, Access, User
+from jindou.control.api.calls import Call, DeleteOptions
+from jindou.control.api.engine import Engine
+from jindou.control.api.lists import Query
+from jindou.control.api.patches import HOW, Patch
+from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.schema import copy
+from jindou.control.api.selection import select
+from jindou.control.api.tokens import Tokens
+from jindou.control.api.watches import Start, Told
+from jindou.control.store import Forgotten, StoreFailed
+from jindou.objects.errors import (
+    CloudError,
+    Expired,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    Unknown,
+)
+from jindou.objects.kinds import Kind, Object, Ref
+
+T = TypeVar("T")
+
+
+class LocalClient:
+    """Implements `jindou.client.Client`. Objects given are not kept, objects returned are the caller's."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        user: User = CONTROLLERS,
+        access: Access | None = None,
+        tokens: Tokens | None = None,
+        manager: str = "",
+    ) -> None:
+        self._engine = engine
+        self._user = user
+        self._access = access
+        self._tokens = tokens
+        self._manager = manager or user.name.rpartition(":")[2]
+
+    def _call(self) -> Call:
+        return Call(user=self._user, manager=self._manager)
+
+    def _resource(self, kind: Kind) -> Resource:
+        found = self._engine.registry.by_url(kind.group, kind.version, kind.plural)
+        if found is None:
+            raise NotFound("the server could not find the requested resource")
+        return found
+
+    async def get(self, ref: Ref) -> Object:
+        return self._engine.read(self._resource(ref.kind), ref.namespace, ref.name)
+
+    async def find(
+        self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""
+    ) -> Listing:
+        resource = self._resource(kind)
+        page = self._engine.page(resource, select(resource, namespace, labels, fields), Query())
+        return Listing(
+            [encoding.loads(resource, stored.value) for stored in page.items], str(page.revision)
+        )
+
+    async def watch(
+        self,
+        kind: Kind,
+        namespace: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
+        after: str = "",
+    ) -> AsyncIterator[Event]:
+        resource = self._resource(kind)
+        waiting: deque[Told] = deque()
+        come = asyncio.Event()
+
+        def tell(told: Sequence[Told]) -> None:
+            waiting.extend(told)
+            come.set()
+
+        watch = self._engine.watch(resource, select(resource, namespace, labels, fields), tell)
+        try:
+            watch.begin(Start(int(after) if after else None))
+            while True:
+                while waiting:
+                    told = waiting.popleft()
+                    yield Event(told.type, encoding.loads(resource, told.value))
+                come.clear()
+                await come.wait()
+        except Forgotten as forgotten:
+            raise Expired(
+                f"too old resource version: {forgotten.after} ({forgotten.oldest})"
+            ) from None
+        finally:
+            watch.end()
+
+    async def create(self, kind: Kind, obj: Object, part: str = "") -> Object:
+        resource, obj = self._resource(kind), copy(obj)
+        meta = obj.get("metadata") or {}
+        namespace, name = meta.get("namespace", "") if kind.namespaced else "", meta.get("name", "")
+        if part == "binding":
+            return await self._told(self._engine.bind(resource, namespace, name, obj, self._call()))
+        if part == "eviction":
+            return await self._told(
+                self._engine.evict(resource, namespace, name, obj, self._call())
+            )
+        if part or not resource.stored:
+            if self._access is None or self._tokens is None:
+                raise MethodNotAllowed(
+                    "the server does not allow this method on the requested resource"
+                )
+            asked = reviews.review(
+                resource,
+                namespace,
+                name,
+                obj,
+                self._user,
+                self._access,
+                self._tokens,
+                self._engine.store,
+            )
+            return await self._told(asked)
+        written = await self._told(self._engine.create(resource, namespace, obj, self._call()))
+        return encoding.loads(resource, written.value)
+
+    async def update(self, kind: Kind, obj: Object, part: str = "") -> Object:
+        resource, obj = self._resource(kind), copy(obj)
+        meta = obj["metadata"]
+        namespace = meta.get("namespace", "") if kind.namespaced else ""
+        written = await self._told(
+            self._engine.update(resource, namespace, meta["name"], obj, self._call(), part)
+        )
+        return encoding.loads(resource, written.value)
+
+    async def patch(
+        self,
+        ref: Ref,
+        changes: Any,
+        part: str = "",
+        *,
+        how: Literal["merge", "json", "strategic"] = "merge",
+    ) -> Object:
+        resource = self._resource(ref.kind)
+        patch = Patch(HOW[how], changes)
+        written = await self._told(
+            self._engine.patch(resource, ref.namespace, ref.name, patch, self._call(), part)
+        )
+        return encoding.loads(resource, written.value)
+
+    async def delete(
+        self, ref: Ref, *, grace: int | None = None, uid: str = "", propagation: str = ""
+    ) -> None:
+        options = DeleteOptions(grace=grace, uid=uid, propagation=propagation)
+        resource = self._resource(ref.kind)
+        await self._told(
+            self._engine.delete(resource, ref.namespace, ref.name, options, self._call())
+        )
+
+    async def connect(self, ref: Ref, action: str, **options: str) -> Stream:
+        raise MethodNotAllowed(f"{action} is not served inside the process: use the API over HTTP")
+
+    async def _told(self, write: Awaitable[T]) -> T:
+        """The outcome of a write, with the store's failures as errors that a client knows."""
+        try:
+            return await write
+        except StoreFailed as failure:
+            told = status.of(failure)
+            error: CloudError = (Unknown if "not known" in told["message"] else InternalError)(
+                told["message"]
+            )
+            raise error from failure

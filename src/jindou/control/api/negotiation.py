@@ -1,0 +1,208 @@
+"""The form of an answer: whole objects, only their metadata, or a Table, as the Accept header wishes.
+
+Whole objects in JSON are the bytes that are kept. Source:
+https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import orjson
+import yaml
+
+from jindou.control.api import encoding, scales
+from jindou.control.api.lists import Page
+from jindou.control.api.resources import columns
+from jindou.control.api.resources.registry import Resource
+from jindou.control.api.watches import Told
+from jindou.objects.errors import NotAcceptable
+from jindou.objects.kinds import Object
+
+JOINED = 40  # kept objects per piece of a list: about 64 KiB
+META = "meta.k8s.io/v1"
+INITIAL_END = {"k8s.io/initial-events-end": "true"}
+
+
+class Form(NamedTuple):
+    kind: str = "json"  # json, yaml, table, partial
+    version: str = META
+    include: str = "Metadata"  # of the object in a row of a table: None, Metadata, Object
+
+    @property
+    def content_type(self) -> str:
+        return "application/yaml" if self.kind == "yaml" else "application/json"
+
+
+PLAIN = Form()
+
+
+@lru_cache(256)
+def accepted(header: str) -> Form:
+    """The first form on the list that we have. Raises NotAcceptable."""
+    if not header:
+        return PLAIN
+    for entry in header.split(","):
+        media, *rest = (part.strip() for part in entry.split(";"))
+        options = dict(part.split("=", 1) for part in rest if "=" in part)
+        as_kind = options.get("as", "")
+        if media in ("application/json", "*/*", "application/*"):
+            if not as_kind:
+                return PLAIN
+            if options.get("g") == "meta.k8s.io" and options.get("v") in ("v1", "v1beta1"):
+                version = f"meta.k8s.io/{options['v']}"
+                if as_kind == "Table":
+                    return Form("table", version)
+                if as_kind in ("PartialObjectMetadata", "PartialObjectMetadataList"):
+                    return Form("partial", version)
+        elif media == "application/yaml" and not as_kind:
+            return Form("yaml")
+    raise NotAcceptable(
+        "only the following media types are accepted: application/json, application/yaml, application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+    )
+
+
+def of_object(resource: Resource, value: bytes, form: Form) -> bytes:
+    if form.kind == "json":
+        return encoding.served(resource, value)
+    obj = encoding.loads(resource, value)
+    if form.kind == "table":
+        meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+        return encoding.body_of(_table(resource, [obj], meta, form))
+    return of_value(_partial(obj, form) if form.kind == "partial" else obj, form)
+
+
+def of_value(value: Any, form: Form) -> bytes:
+    """An answer that is no kept object: a Status, a Scale, a review."""
+    if form.kind == "yaml":
+        text: str = yaml.safe_dump(value, sort_keys=False)
+        return text.encode()
+    return encoding.body_of(value)
+
+
+def scale_of(resource: Resource, value: bytes) -> Object:
+    return scales.scale_of(resource, encoding.loads(resource, value))
+
+
+def of_page(resource: Resource, page: Page, form: Form) -> bytes | Sequence[bytes]:
+    meta: Object = {"resourceVersion": str(page.revision)}
+    if page.token:
+        meta["continue"] = page.token
+    if page.remaining is not None:
+        meta["remainingItemCount"] = page.remaining
+    if form.kind == "json":
+        head = {
+            "kind": resource.list_kind or f"{resource.kind.name}List",
+            "apiVersion": resource.kind.api_version,
+            "metadata": meta,
+        }
+        return _joined(resource, page, orjson.dumps(head)[:-1] + b',"items":[')
+    objects = [encoding.loads(resource, stored.value) for stored in page.items]
+    if form.kind == "table":
+        return encoding.body_of(_table(resource, objects, meta, form))
+    if form.kind == "partial":
+        items = [_partial(obj, form) for obj in objects]
+        return encoding.body_of(
+            {
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": form.version,
+                "metadata": meta,
+                "items": items,
+            }
+        )
+    whole = {
+        "kind": resource.list_kind,
+        "apiVersion": resource.kind.api_version,
+        "metadata": meta,
+        "items": objects,
+    }
+    return of_value(whole, form)
+
+
+def _joined(resource: Resource, page: Page, head: bytes) -> list[bytes]:
+    mark = encoding.head_of(resource.kind)
+    values = [
+        s.value if s.value.startswith(mark) else encoding.served(resource, s.value)
+        for s in page.items
+    ]
+    pieces = [head]
+    for start in range(0, len(values), JOINED):
+        if start:
+            pieces.append(b",")
+        pieces.append(b",".join(values[start : start + JOINED]))
+    pieces.append(b"]}\n")
+    return pieces
+
+
+def _partial(obj: Object, form: Form) -> Object:
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": form.version,
+        "metadata": obj["metadata"],
+    }
+
+
+def _table(
+    resource: Resource, objects: Sequence[Object], meta: Object, form: Form, headings: bool = True
+) -> Object:
+    made = columns.table(resource, objects, meta, form.include, time.time(), headings)
+    made["apiVersion"] = form.version
+    return made
+
+
+# ---------------------------------------------------------------- events
+
+
+def of_event(resource: Resource, told: Told, form: Form, headings: bool = False) -> bytes:
+    """One line of a watch; worked out once for all watchers who wish the same."""
+    if told.memo is None:
+        return _event(resource, told, form, headings)
+    key = (told.type, resource.kind.version, resource.kind.group, form, headings)
+    found: bytes | None = told.memo.get(key)
+    if found is None:
+        found = told.memo[key] = _event(resource, told, form, headings)
+    return found
+
+
+def _event(resource: Resource, told: Told, form: Form, headings: bool) -> bytes:
+    if form.kind in ("json", "yaml"):
+        value = encoding.served(resource, told.value)
+    else:
+        obj = encoding.loads(resource, told.value)
+        if form.kind == "partial":
+            shown = _partial(obj, form)
+        else:
+            meta = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+            shown = _table(resource, [obj], meta, form, headings)
+        value = encoding.body_of(shown)
+    return b'{"type":"%s","object":%s}\n' % (told.type.encode(), value[:-1])
+
+
+def of_bookmark(resource: Resource, revision: int, form: Form, initial_end: bool) -> bytes:
+    meta: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if initial_end:
+        meta["annotations"] = INITIAL_END
+    if form.kind == "table":
+        shown: Object = {
+            "kind": "Table",
+            "apiVersion": form.version,
+            "metadata": meta,
+            "columnDefinitions": None,
+            "rows": [],
+        }
+    elif form.kind == "partial":
+        shown = {"kind": "PartialObjectMetadata", "apiVersion": form.version, "metadata": meta}
+    else:
+        shown = {
+            "kind": resource.kind.name,
+            "apiVersion": resource.kind.api_version,
+            "metadata": meta,
+        }
+    return encoding.body_of({"type": "BOOKMARK", "object": shown})
+
+
+def of_error(told: Object) -> bytes:
+    return encoding.body_of({"type": "ERROR", "object": told})

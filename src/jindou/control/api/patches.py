@@ -1,0 +1,59 @@
+"""The four kinds of patch, as functions from the object that is stored to the one that is wanted."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jindou.control.api.changes import json_patch, strategic
+from jindou.control.api.resources.registry import Resource
+from jindou.objects.errors import BadRequest, UnsupportedMediaType
+from jindou.objects.kinds import Object
+
+JSON = "application/json-patch+json"
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+HOW = {"json": JSON, "merge": MERGE, "strategic": STRATEGIC, "apply": APPLY}
+
+
+class Patch(NamedTuple):
+    how: str  # one of the media types above
+    changes: Any
+    odd: list[str] = []  # duplicate fields of the body
+
+
+def check(resource: Resource, how: str) -> None:
+    accepted = (JSON, MERGE, APPLY) if resource.custom else (JSON, MERGE, STRATEGIC, APPLY)
+    if how not in accepted:
+        raise UnsupportedMediaType(
+            f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
+        )
+
+
+def patched(resource: Resource, obj: Object, patch: Patch) -> Object:
+    """A new object; the given one is shared where nothing changes, and not changed."""
+    if patch.how == JSON:
+        result = json_patch.apply(obj, patch.changes)
+    else:
+        if not isinstance(patch.changes, dict):
+            raise BadRequest(
+                "the patch is not an object: json: cannot unmarshal array into Go value of type map[string]interface {}"
+            )
+        if patch.how == MERGE:
+            result = json_patch.merge(obj, patch.changes)
+        else:
+            result = strategic.apply(obj, patch.changes, resource.schema)
+    if not isinstance(result, dict) or not isinstance(result.get("metadata"), dict):
+        raise BadRequest("the patch leaves no object: metadata is missing")
+    found: Object = result
+    return found
+
+
+def names_revision(patch: Patch) -> bool:
+    """Does the patch itself say which revision it expects?"""
+    if isinstance(patch.changes, dict):
+        return bool((patch.changes.get("metadata") or {}).get("resourceVersion"))
+    return any(
+        isinstance(op, dict) and str(op.get("path", "")).startswith("/metadata/resourceVersion")
+        for op in patch.changes
+    )

@@ -1,0 +1,300 @@
+"""HTTP requests to verbs: who asks, whether they may, what about, and in which form the answer goes.
+
+Reads and watches are answered at once, writes in a task. Every failure becomes a Status.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from jindou.control.api import encoding, negotiation, patches, reviews, status
+from jindou.control.api.access import Access, User
+from jindou.control.api.calls import Call, call_of, delete_options, flag, one
+from jindou.control.api.connect import Connect
+from jindou.control.api.decoding import check_kind, fit, parse
+from jindou.control.api.documents import Documents
+from jindou.control.api.engine import Engine, Written
+from jindou.control.api.lists import Query
+from jindou.control.api.negotiation import Form, accepted
+from jindou.control.api.pods import BINDING
+from jindou.control.api.routes import Route, Routes
+from jindou.control.api.selection import Selection, select
+from jindou.control.api.streams import WatchStream
+from jindou.control.api.tokens import Tokens
+from jindou.control.api.watches import start_of
+from jindou.control.store import Forgotten, StoreFailed
+from jindou.objects.errors import (
+    BadRequest,
+    CloudError,
+    Invalid,
+    MethodNotAllowed,
+    TooLarge,
+)
+from jindou.objects.kinds import Object
+from jindou.transport import Answer, BodyTooLarge, Headers, Request, Response, Streamed
+
+JSON_HEADERS: Headers = (
+    ("Content-Type", "application/json"),
+    ("Cache-Control", "no-cache, private"),
+)
+CONNECT = frozenset({"exec", "attach", "portforward", "log", "proxy"})
+ALWAYS_CREATE = frozenset({"exec", "attach", "portforward"})
+LIMIT = 3 * 1024 * 1024
+Report = Callable[[Exception, Any], None]
+
+
+class Requests:
+    """A `transport.Handler`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        access: Access,
+        tokens: Tokens,
+        connect: Connect,
+        documents: Documents,
+        report: Report,
+    ) -> None:
+        self._engine = engine
+        self._access = access
+        self._tokens = tokens
+        self._connect = connect
+        self._documents = documents
+        self._report = report
+        self._routes = Routes(engine.registry)
+
+    def __call__(self, request: Request) -> Answer | Awaitable[Answer]:
+        try:
+            return self._answer(request)
+        except Exception as error:
+            return self._failure(error, request)
+
+    async def _guarded(self, answer: Awaitable[Answer], request: Request) -> Answer:
+        try:
+            return await answer
+        except BodyTooLarge:
+            return self._failure(TooLarge(f"Request entity too large: limit is {LIMIT}"), request)
+        except Exception as error:
+            return self._failure(error, request)
+
+    def _failure(self, error: Exception, request: Request) -> Response:
+        if not isinstance(error, (CloudError, StoreFailed, Forgotten)):
+            self._report(error, request)
+        told = status.of(error)
+        headers = list(JSON_HEADERS)
+        if after := told.get("details", {}).get("retryAfterSeconds"):
+            headers.append(("Retry-After", str(after)))
+        if isinstance(error, CloudError) and error.code == 401:
+            headers.append(("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
+        return Response(told["code"], status.encode(told), headers)
+
+    def _answer(self, request: Request) -> Answer | Awaitable[Answer]:
+        user = self._access.authenticate(request)
+        route = self._routes.find(request.path)
+        if route is None:
+            return self._documents.answer(request, user)
+        method = request.method
+        if method == "GET" and route.name and not route.part and "?" not in request.raw_path:
+            self._access.check(user, route.asked("get"))
+            return self._get(route, request)
+        if route.part in CONNECT:
+            verb = "create" if route.part in ALWAYS_CREATE else route.verb(method, False)
+            self._allow(user, route, verb)
+            answer = self._connect.answer(
+                request, user, route.resource, route.namespace, route.name, route.part, route.rest
+            )
+            return self._guarded(answer, request)
+        query = request.query
+        watching = method == "GET" and not route.part and flag(query, "watch")
+        verb = route.verb(method, watching)
+        self._allow(user, route, verb)
+        if watching:
+            return self._watch(route, request)
+        if verb == "list":
+            return self._list(route, request)
+        if verb == "get":
+            return self._get(route, request)
+        return self._guarded(self._write(verb, user, route, request), request)
+
+    def _allow(self, user: User, route: Route, verb: str) -> None:
+        self._access.check(user, route.asked(verb))
+        sub = route.resource.subresources.get(route.part) if route.part else None
+        verbs: Sequence[str] = sub.verbs if sub is not None else route.resource.verbs
+        if verb not in verbs or (route.name and verb == "create" and not route.part):
+            raise MethodNotAllowed(
+                "the server does not allow this method on the requested resource"
+            )
+
+    # ------------------------------------------------------------ reads
+
+    def _get(self, route: Route, request: Request) -> Response:
+        form = accepted(request.headers.get("accept", ""))
+        resource = route.resource
+        if route.part == "scale":
+            scale = self._engine.scale(resource, route.namespace, route.name)
+            return Response(200, negotiation.of_value(scale, form), JSON_HEADERS)
+        stored = self._engine.find(resource, route.namespace, route.name)
+        if form is negotiation.PLAIN:
+            return Response(200, encoding.served(resource, stored.value), JSON_HEADERS)
+        form = included(form, request)
+        return Response(200, negotiation.of_object(resource, stored.value, form), headers_of(form))
+
+    def _list(self, route: Route, request: Request) -> Answer | Awaitable[Answer]:
+        form = included(accepted(request.headers.get("accept", "")), request)
+        query = request.query
+        if one(query, "sendInitialEvents"):
+            says = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"
+            raise Invalid(f'ListOptions.meta.k8s.io "" is invalid: {says}')
+        page = self._engine.page(route.resource, selection_of(route, request), list_query(request))
+        body = negotiation.of_page(route.resource, page, form)
+        return self._documents.packed(request, body, headers_of(form))
+
+    def _watch(self, route: Route, request: Request) -> Streamed:
+        query = request.query
+        form = included(accepted(request.headers.get("accept", "")), request)
+        start = start_of(
+            one(query, "resourceVersion"), one(query, "resourceVersionMatch"), flag(query, "allowWatchBookmarks"),
+            one(query, "sendInitialEvents"), self._engine.store.revision,
+        )  # fmt: skip
+        seconds = one(query, "timeoutSeconds")
+        if seconds and not seconds.isdigit():
+            raise BadRequest(f'strconv.ParseInt: parsing "{seconds}": invalid syntax')
+        selection = selection_of(route, request)
+        if route.name:
+            if selection.name and selection.name != route.name:
+                raise BadRequest(
+                    "fieldSelector metadata.name doesn't match the name of the request"
+                )
+            selection = selection._replace(name=route.name)
+        stream = WatchStream(
+            self._engine, route.resource, selection, start, form, float(seconds or 0)
+        )
+        return Streamed(200, stream.begin, headers_of(form))
+
+    # ------------------------------------------------------------ writes
+
+    async def _write(self, verb: str, user: User, route: Route, request: Request) -> Answer:
+        form = included(accepted(request.headers.get("accept", "")), request)
+        body = await request.body(LIMIT)
+        if verb in ("delete", "deletecollection"):
+            return await self._delete(verb, user, route, request, body, form)
+        option_kind = {"create": "CreateOptions", "update": "UpdateOptions"}.get(
+            verb, "PatchOptions"
+        )
+        call = call_of(user, request.query, request.headers.get("user-agent", ""), option_kind)
+        content_type = request.headers.get("content-type", "")
+        if verb == "patch":
+            how = content_type.partition(";")[0].strip()
+            patches.check(route.resource, how)
+            changes, odd = parse(body, how, self._engine.registry)
+            patch = patches.Patch(how, changes, odd)
+            written = await self._engine.patch(
+                route.resource, route.namespace, route.name, patch, call, route.part
+            )
+        else:
+            obj, odd = parse(body, content_type, self._engine.registry)
+            if verb == "create" and (route.part or not route.resource.stored):
+                return await self._ask(user, route, obj, call, form)
+            if verb == "create":
+                written = await self._engine.create(route.resource, route.namespace, obj, call, odd)
+            else:
+                written = await self._engine.update(
+                    route.resource, route.namespace, route.name, obj, call, route.part, odd
+                )
+        return self._written(route, written, call, form)
+
+    def _written(self, route: Route, written: Written, call: Call, form: Form) -> Response:
+        if route.part == "scale":
+            scale = negotiation.scale_of(route.resource, written.value)
+            return Response(200, negotiation.of_value(scale, form), headers_of(form, call))
+        body = negotiation.of_object(route.resource, written.value, form)
+        return Response(201 if written.created else 200, body, headers_of(form, call))
+
+    async def _ask(self, user: User, route: Route, obj: Any, call: Call, form: Form) -> Response:
+        """A POST that stores nothing of its own kind: reviews, tokens, bindings, evictions."""
+        resource, namespace, name = route.resource, route.namespace, route.name
+        if not isinstance(obj, dict):
+            raise BadRequest("couldn't get version/kind; json parse error: expected an object")
+        if route.part == "eviction":
+            told = await self._engine.evict(resource, namespace, name, obj, call)
+        elif route.part == "binding" or resource.kind.name == BINDING.name:
+            pods = self._engine.registry.by_url("", "v1", "pods")
+            assert pods is not None
+            name = name or (obj.get("metadata") or {}).get("name", "")
+            told = await self._engine.bind(pods, namespace, name, obj, call)
+        else:
+            if not route.part:
+                obj = check_kind(resource, obj)
+                fit(resource, obj, call, [])
+            told = await reviews.review(
+                resource, namespace, name, obj, user, self._access, self._tokens, self._engine.store
+            )
+        return Response(201, negotiation.of_value(told, form), headers_of(form, call))
+
+    async def _delete(
+        self, verb: str, user: User, route: Route, request: Request, body: bytes, form: Form
+    ) -> Answer:
+        resource, query = route.resource, request.query
+        given: Object = {}
+        if body.strip():
+            value, _ = parse(body, request.headers.get("content-type", ""), self._engine.registry)
+            if not isinstance(value, dict):
+                raise BadRequest(
+                    "couldn't get version/kind; json parse error: expected DeleteOptions"
+                )
+            given = value
+        options = delete_options(given, query)
+        call = Call(user)
+        if verb == "deletecollection":
+            selection = selection_of(route, request)
+            page = await self._engine.delete_collection(
+                resource, selection, list_query(request), options, call
+            )
+            return Response(200, negotiation.of_page(resource, page, form), headers_of(form))
+        deleted = await self._engine.delete(resource, route.namespace, route.name, options, call)
+        if deleted.status is not None:
+            return Response(200, negotiation.of_value(deleted.status, form), headers_of(form))
+        return Response(200, negotiation.of_object(resource, deleted.value, form), headers_of(form))
+
+
+def included(form: Form, request: Request) -> Form:
+    if form.kind != "table":
+        return form
+    wished = one(request.query, "includeObject")
+    if wished not in ("", "None", "Metadata", "Object"):
+        raise BadRequest(f'unrecognized includeObject value: "{wished}"')
+    return form._replace(include=wished) if wished else form
+
+
+def headers_of(form: Form, call: Call | None = None) -> Headers:
+    if form.kind != "yaml" and (call is None or not call.warnings):
+        return JSON_HEADERS
+    headers = [("Content-Type", form.content_type), *JSON_HEADERS[1:]]
+    for text in dict.fromkeys(call.warnings if call else ()):
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii", "backslashreplace")
+        headers.append(("Warning", f'299 - "{quoted.decode()}"'))
+    return headers
+
+
+def selection_of(route: Route, request: Request) -> Selection:
+    query = request.query
+    return select(
+        route.resource, route.namespace, one(query, "labelSelector"), one(query, "fieldSelector")
+    )
+
+
+def list_query(request: Request) -> Query:
+    query = request.query
+    if not query:
+        return Query()
+    limit = one(query, "limit")
+    if limit and not limit.isdigit():
+        raise BadRequest(f'strconv.ParseInt: parsing "{limit}": invalid syntax')
+    return Query(
+        int(limit or 0),
+        one(query, "continue"),
+        one(query, "resourceVersion"),
+        one(query, "resourceVersionMatch"),
+    )

@@ -1,0 +1,199 @@
+"""Is a custom resource right? What an OpenAPI v3 schema says of values: bounds, patterns, enums.
+
+Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from jindou.control.api.resources.schema import Schema, from_document
+from jindou.control.api.rules.names import duplicate, invalid, required, unsupported
+from jindou.objects.errors import Fault
+from jindou.objects.kinds import Object
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+}
+GO_NAMES = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+}
+
+
+def validate(schema: Schema, obj: Object, old: Object | None) -> list[Fault]:
+    found: list[Fault] = []
+    held = {
+        name: value for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")
+    }
+    _check(schema, held, "", found)
+    return found
+
+
+def _check(schema: Schema, value: Any, at: str, found: list[Fault]) -> None:
+    if value is None:
+        if not schema.nullable and schema.type:
+            found.append(_wrong_type(at, value, schema.type))
+        return
+    if schema.int_or_string:
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            found.append(_wrong_type(at, value, "integer,string"))
+    elif schema.type and not _is(value, schema.type):
+        found.append(_wrong_type(at, value, schema.type))
+        return
+    _constraints(schema.extra, value, at, found)
+    if isinstance(value, dict):
+        _object(schema, value, at, found)
+    elif isinstance(value, list):
+        _array(schema, value, at, found)
+
+
+def _is(value: Any, kind: str) -> bool:
+    if kind in ("integer", "number") and isinstance(value, bool):
+        return False
+    if kind == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, TYPES.get(kind, (object,)))
+
+
+def _wrong_type(at: str, value: Any, expected: str) -> Fault:
+    given = "null" if value is None else GO_NAMES.get(type(value), "")
+    name = at or "<nil>"
+    return Fault(
+        "FieldValueTypeInvalid",
+        f'Invalid value: "{given}": {name} in body must be of type {expected}: "{given}"',
+        at,
+    )
+
+
+def _object(schema: Schema, value: dict[str, Any], at: str, found: list[Fault]) -> None:
+    for name in schema.required:
+        if name not in value and not (at == "" and name == "metadata"):
+            found.append(required(f"{at}.{name}" if at else name))
+    for name, held in value.items():
+        child = schema.field(name)
+        if child is not None:
+            _check(child, held, f"{at}.{name}" if at else name, found)
+
+
+def _array(schema: Schema, value: list[Any], at: str, found: list[Fault]) -> None:
+    items = schema.items
+    seen: set[str] = set()
+    for n, held in enumerate(value):
+        if items is not None:
+            _check(items, held, f"{at}[{n}]", found)
+        if schema.list_type == "set":
+            mark = repr(held)
+        elif schema.list_type == "map" and isinstance(held, dict):
+            mark = repr([held.get(key) for key in schema.list_keys])
+        else:
+            continue
+        if mark in seen:
+            shown = (
+                held if schema.list_type == "set" else {k: held.get(k) for k in schema.list_keys}
+            )
+            found.append(duplicate(f"{at}[{n}]", shown))
+        seen.add(mark)
+
+
+def _constraints(extra: Mapping[str, Any], value: Any, at: str, found: list[Fault]) -> None:
+    if not extra:
+        return
+    if "enum" in extra and value not in extra["enum"]:
+        found.append(unsupported(at, value, [str(v) for v in extra["enum"]]))
+    if isinstance(value, str):
+        _text(extra, value, at, found)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        _number(extra, value, at, found)
+    elif isinstance(value, list):
+        _length(extra, len(value), at, found, "Items", "items")
+        if extra.get("uniqueItems") and len({repr(v) for v in value}) < len(value):
+            found.append(invalid(at, value, f"{at} in body shouldn't contain duplicates"))
+    elif isinstance(value, dict):
+        _length(extra, len(value), at, found, "Properties", "properties")
+    _combined(extra, value, at, found)
+
+
+@lru_cache(512)
+def _pattern(text: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(text.replace("\\z", "\\Z"))
+    except re.error:
+        return None
+
+
+def _text(extra: Mapping[str, Any], value: str, at: str, found: list[Fault]) -> None:
+    pattern = extra.get("pattern")
+    compiled = _pattern(pattern) if pattern else None
+    if compiled is not None and not compiled.search(value):
+        found.append(invalid(at, value, f"{at} in body should match '{pattern}'"))
+    most, least = extra.get("maxLength"), extra.get("minLength")
+    if most is not None and len(value) > most:
+        found.append(Fault("FieldValueTooLong", f"Too long: may not be more than {most} bytes", at))
+    if least is not None and len(value) < least:
+        found.append(invalid(at, value, f"{at} in body should be at least {least} chars long"))
+
+
+def _number(extra: Mapping[str, Any], value: float, at: str, found: list[Fault]) -> None:
+    least, most = extra.get("minimum"), extra.get("maximum")
+    if least is not None:
+        open_end = extra.get("exclusiveMinimum")
+        if value < least or (open_end and value == least):
+            word = "greater than" if open_end else "greater than or equal to"
+            found.append(invalid(at, value, f"{at} in body should be {word} {least}"))
+    if most is not None:
+        open_end = extra.get("exclusiveMaximum")
+        if value > most or (open_end and value == most):
+            word = "less than" if open_end else "less than or equal to"
+            found.append(invalid(at, value, f"{at} in body should be {word} {most}"))
+    step = extra.get("multipleOf")
+    if step and not math.isclose(value / step, round(value / step), abs_tol=1e-9):
+        found.append(invalid(at, value, f"{at} in body should be a multiple of {step}"))
+
+
+def _length(
+    extra: Mapping[str, Any], size: int, at: str, found: list[Fault], part: str, word: str
+) -> None:
+    most, least = extra.get(f"max{part}"), extra.get(f"min{part}")
+    if most is not None and size > most:
+        found.append(
+            Fault("FieldValueTooMany", f"Too many: {size}: must have at most {most} items", at)
+        )
+    if least is not None and size < least:
+        found.append(invalid(at, size, f"{at} in body should have at least {least} {word}"))
+
+
+def _combined(extra: Mapping[str, Any], value: Any, at: str, found: list[Fault]) -> None:
+    """allOf, anyOf, oneOf and not: schemas that only restrict, so they are read as they stand."""
+    for node in extra.get("allOf", ()):
+        found.extend(_node(node, value, at))
+    any_of, one_of = extra.get("anyOf"), extra.get("oneOf")
+    if any_of and all(_node(node, value, at) for node in any_of):
+        found.append(_unfit(at, "must validate at least one schema (anyOf)"))
+    if one_of and sum(not _node(node, value, at) for node in one_of) != 1:
+        found.append(_unfit(at, "must validate one and only one schema (oneOf)"))
+    if "not" in extra and not _node(extra["not"], value, at):
+        found.append(_unfit(at, "must not validate the schema (not)"))
+
+
+def _unfit(at: str, says: str) -> Fault:
+    return Fault("FieldValueInvalid", f'Invalid value: "": "{at}" {says}', at)
+
+
+def _node(node: Mapping[str, Any], value: Any, at: str) -> list[Fault]:
+    found: list[Fault] = []
+    _check(from_document({**node, "nullable": True}), value, at, found)
+    return found

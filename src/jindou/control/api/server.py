@@ -1,0 +1,83 @@
+"""The API server put together: a store and settings in, a handler for HTTP and a client out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from jindou.control.api import bootstrap
+from jindou.control.api.access import CONTROLLERS, Access, User
+from jindou.control.api.allocation import Allocation
+from jindou.control.api.connect import Connect
+from jindou.control.api.custom import CustomResources
+from jindou.control.api.documents import Documents
+from jindou.control.api.engine import Engine
+from jindou.control.api.local import LocalClient
+from jindou.control.api.requests import Requests
+from jindou.control.api.resources.registry import Registry
+from jindou.control.api.tokens import Tokens
+from jindou.control.store import Store
+from jindou.settings import Settings
+from jindou.transport import Handler
+
+
+class ApiServer:
+    """Everything between the store and the wire.
+
+        api = ApiServer(store, settings, Tokens(key_file, settings.cluster_domain))
+        await api.start()                      # default namespaces, roles, the `kubernetes` Service
+        server = await serve(api.handler, sockets, tls)
+        controllers = api.local()              # the same verbs without a socket
+        ...
+        await server.close(); api.close()      # /readyz says no; then close the store
+
+    `engine` holds the verbs, `handler` is what `transport.server.serve` wants, `local(user)` is a
+    `jindou.client.Client` in this process; `owners` are the user ids that are administrators at a
+    Unix socket, `report` is told of errors that are ours.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        tokens: Tokens,
+        connect: Connect,
+        *,
+        owners: tuple[int, ...] = (0,),
+        report: Callable[[Exception, Any], None] | None = None,
+    ) -> None:
+        self._settings = settings
+        self.tokens = tokens
+        self.registry = Registry()
+        self.access = Access(store, tokens, owners)
+        self._custom = CustomResources(store, self.registry)
+        self._custom.start()
+        allocation = Allocation(store, settings.service_cidr, settings.service_cidr6)
+        self.engine = Engine(store, self.registry, allocation)
+        definitions = self.registry.by_url(
+            "apiextensions.k8s.io", "v1", "customresourcedefinitions"
+        )
+        assert definitions is not None
+        self.engine.extend(definitions.prefix, self._custom.validate, self._custom.complete)
+        address = f"{settings.api_address}:{settings.api_port}"
+        self._documents = Documents(store, self.registry, self.access, tokens, address)
+        self.handler: Handler = Requests(
+            self.engine, self.access, tokens, connect, self._documents, report or _report
+        )
+
+    async def start(self) -> None:
+        """Write what every cluster has from the beginning; what is there already stays."""
+        await bootstrap.bootstrap(self.engine, self._settings)
+
+    def local(self, user: User = CONTROLLERS, manager: str = "") -> LocalClient:
+        return LocalClient(self.engine, user, self.access, self.tokens, manager)
+
+    def close(self) -> None:
+        """/readyz fails from now on."""
+        self._documents.ready = False
+
+
+def _report(error: Exception, request: Any) -> None:
+    loop = asyncio.get_running_loop()
+    loop.call_exception_handler({"message": "a request failed", "exception": error})

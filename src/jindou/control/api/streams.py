@@ -1,0 +1,105 @@
+"""A watch on the wire: one line of JSON per event, bookmarks now and then, and a clean end in time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+
+from jindou.control.api import negotiation, status
+from jindou.control.api.engine import Engine
+from jindou.control.api.negotiation import Form
+from jindou.control.api.resources.registry import Resource
+from jindou.control.api.selection import Selection
+from jindou.control.api.watches import Start, Told
+from jindou.control.store import Forgotten
+from jindou.transport import Sink
+
+BOOKMARKS = 60.0  # seconds between them
+SHORTEST = 1800.0  # of a watch that names no time; the longest is twice that
+MOST_PENDING = 32 * 1024 * 1024  # bytes that a slow watcher may owe before it is dropped
+
+
+class WatchStream:
+    """Give `begin` to a Streamed answer."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        resource: Resource,
+        selection: Selection,
+        start: Start,
+        form: Form,
+        seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._resource = resource
+        self._start = start
+        self._form = form
+        self._seconds = seconds or SHORTEST * (1 + random.random())
+        self._headings = form.kind == "table"
+        self._sink: Sink | None = None
+        self._told = -1  # the last revision that a bookmark has told
+        self._timers: list[asyncio.TimerHandle] = []
+        self._watch = engine.watch(resource, selection, self._tell)
+
+    def begin(self, sink: Sink) -> None:
+        self._sink = sink
+        sink.on_close(self._closed)
+        try:
+            self._watch.begin(self._start)
+        except Forgotten as forgotten:
+            sink.write(negotiation.of_error(status.of(forgotten)))
+            sink.close()
+            return
+        if self._sink is None:
+            return
+        if self._start.initial:
+            self._bookmark(initial=True)
+        self._later(self._seconds, self._finish)
+        if self._start.bookmarks:
+            self._later(BOOKMARKS * random.uniform(0.9, 1.1), self._next_bookmark)
+
+    def _later(self, seconds: float, call: Callable[[], None]) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(seconds, call))
+
+    def _closed(self) -> None:
+        self._sink = None
+        self._watch.end()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def _tell(self, told: Sequence[Told]) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        if len(told) == 1 and not self._headings:
+            sink.write(negotiation.of_event(self._resource, told[0], self._form))
+        else:
+            lines = []
+            for one in told:
+                lines.append(negotiation.of_event(self._resource, one, self._form, self._headings))
+                self._headings = False
+            sink.write(b"".join(lines))
+        if sink.pending > MOST_PENDING:
+            sink.abort()
+
+    def _bookmark(self, initial: bool = False) -> None:
+        revision = self._engine.store.revision
+        if self._sink is not None and (initial or revision != self._told):
+            self._told = revision
+            self._sink.write(negotiation.of_bookmark(self._resource, revision, self._form, initial))
+
+    def _next_bookmark(self) -> None:
+        self._timers = [
+            timer for timer in self._timers if timer.when() > asyncio.get_running_loop().time()
+        ]
+        self._bookmark()
+        self._later(BOOKMARKS, self._next_bookmark)
+
+    def _finish(self) -> None:
+        if self._sink is not None:
+            if self._start.bookmarks:
+                self._bookmark()
+            self._sink.close()

@@ -1,0 +1,149 @@
+"""A watch: what the store tells, narrowed to a selection, in the words of the watch API.
+
+An object that begins to match is ADDED and one that stops matching is DELETED, with the revision of
+the change. What a change looks like is worked out once for all watchers and kept in its `memo`.
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from jindou.control.api import encoding
+from jindou.control.api.resources.registry import Resource
+from jindou.control.api.selection import FactsCache, Selection
+from jindou.control.store import Change, Store, Stored
+from jindou.objects.errors import BadRequest, Invalid
+
+EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+
+
+class Told(NamedTuple):
+    """One event; `memo` is where what is derived from it may be kept, None where it is for one only."""
+
+    type: EventType
+    value: bytes  # the object, as kept
+    revision: int
+    memo: dict[Any, Any] | None
+
+
+Tell = Callable[[Sequence[Told]], None]
+
+
+class Start(NamedTuple):
+    """Where a watch begins: `after` None means that everything there is comes first, as ADDED."""
+
+    after: int | None = None
+    bookmarks: bool = False
+    initial: bool = False  # sendInitialEvents: a bookmark says where the present has been reached
+
+
+def start_of(revision: str, match: str, bookmarks: bool, initial: str, current: int) -> Start:
+    """Raises BadRequest or Invalid for a combination that makes no sense."""
+    if revision and not revision.isdigit():
+        raise BadRequest(
+            f'Invalid value: "{revision}": strconv.ParseUint: parsing "{revision}": invalid syntax'
+        )
+    if initial not in ("", "true", "false"):
+        raise BadRequest(f'strconv.ParseBool: parsing "{initial}": invalid syntax')
+    if initial:
+        if match != "NotOlderThan":
+            says = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            raise Invalid(f'ListOptions.meta.k8s.io "" is invalid: {says}')
+        if initial == "true":
+            return Start(None, bookmarks, initial=bookmarks)
+        return Start(int(revision) if revision not in ("", "0") else current, bookmarks)
+    if match:
+        says = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        raise Invalid(f'ListOptions.meta.k8s.io "" is invalid: {says}')
+    return Start(None if revision in ("", "0") else int(revision), bookmarks)
+
+
+class Watch:
+    """Follows the store for one watcher. `begin` tells what is past, then `tell` is called with more."""
+
+    def __init__(
+        self, store: Store, resource: Resource, selection: Selection, facts: FactsCache, tell: Tell
+    ) -> None:
+        self._store = store
+        self._resource = resource
+        self._selection = selection
+        self._facts = facts
+        self._tell = tell
+        self._after = 0
+        self._ended = False
+        self._stop: Callable[[], None] | None = None
+
+    @property
+    def prefix(self) -> str:
+        namespace = self._selection.namespace
+        return f"{self._resource.prefix}{namespace}/" if namespace else self._resource.prefix
+
+    def begin(self, start: Start) -> None:
+        """Raises Forgotten where `start` is before the history."""
+        after = start.after
+        if after is None:
+            listing = self._store.scan(self.prefix)
+            after = listing.revision
+            told = [
+                Told("ADDED", stored.value, stored.revision, None)
+                for stored in listing.items
+                if self._matches(stored)
+            ]
+            if told:
+                self._tell(told)
+        self._after = after
+        self._stop = self._store.watch(self.prefix, after, self._deliver)
+        if self._ended:  # by what was told while it began
+            self.end()
+
+    def end(self) -> None:
+        self._ended = True
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+
+    def _matches(self, stored: Stored) -> bool:
+        selection = self._selection
+        if not selection.admits(stored.key):
+            return False
+        return not selection.needs_facts or selection.matches(
+            self._facts.of(self._resource, stored)
+        )
+
+    def _deliver(self, changes: Sequence[Change]) -> None:
+        told = list(self._told(changes))
+        if told:
+            self._tell(told)
+
+    def _told(self, changes: Iterable[Change]) -> Iterable[Told]:
+        selection = self._selection
+        plain = selection.everything
+        for change in changes:
+            if change.revision <= self._after or not (plain or selection.admits(change.key)):
+                continue
+            memo: Any = change.memo
+            if memo is None:
+                memo = change.memo = {}
+            value, previous = change.value, change.previous
+            was = previous is not None and (plain or self._matches(previous))
+            now = value is not None and (
+                plain or self._matches(Stored(change.key, change.revision, value))
+            )
+            if now:
+                assert value is not None
+                yield Told("MODIFIED" if was else "ADDED", value, change.revision, memo)
+            elif was:
+                assert previous is not None
+                yield Told(
+                    "DELETED", last_seen(previous, change.revision, memo), change.revision, memo
+                )
+
+
+def last_seen(previous: Stored, revision: int, memo: dict[Any, Any]) -> bytes:
+    """The object as it was, at the revision at which it went."""
+    found: bytes | None = memo.get("gone")
+    if found is None:
+        found = memo["gone"] = encoding.with_revision(previous.value, revision)
+    return found

@@ -1,0 +1,310 @@
+"""What an object becomes on its way into the store: pure steps of create and update.
+
+The order is that of the real server: system fields are taken from it or from the stored object,
+parts that the request may not touch are restored, defaults are filled in, and only then is it
+judged. Nothing here waits or writes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+import uuid
+from typing import Any
+
+from jindou.control.api import status
+from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.schema import apply_defaults as schema_defaults
+from jindou.control.api.resources.schema import copy
+from jindou.control.api.rules import defaults, structural, validation
+from jindou.control.api.rules.names import forbidden, invalid
+from jindou.objects.errors import BadRequest, Fault
+from jindou.objects.kinds import Object
+
+SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
+LONGEST_PREFIX = 58
+SYSTEM = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+    "generation",
+)
+
+GENERATED = frozenset(
+    {
+        ("", "Pod"), ("", "ReplicationController"),
+        *(("apps", name) for name in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")),
+        *(("batch", name) for name in ("Job", "CronJob")),
+        *(("networking.k8s.io", name) for name in ("Ingress", "IngressClass", "NetworkPolicy")),
+        ("policy", "PodDisruptionBudget"), ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ("scheduling.k8s.io", "PriorityClass"), ("storage.k8s.io", "CSIDriver"),
+        *(("flowcontrol.apiserver.k8s.io", name) for name in ("FlowSchema", "PriorityLevelConfiguration")),
+        *(
+            ("admissionregistration.k8s.io", name)
+            for name in (
+                "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration", "ValidatingAdmissionPolicy",
+                "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",
+            )
+        ),
+        *(("resource.k8s.io", name) for name in ("ResourceSlice", "DeviceTaintRule")),
+    }
+)  # fmt: skip
+"""Built-in kinds whose metadata.generation counts the changes of what is asked for."""
+
+KEEP_STATUS = frozenset({("", "Node")})
+"""Kinds whose status a create may bring along, though it is a subresource."""
+
+
+def now() -> str:
+    return stamp(datetime.datetime.now(datetime.UTC))
+
+
+def stamp(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def has_generation(resource: Resource) -> bool:
+    kind = resource.storage or resource.kind
+    return resource.custom or (kind.group, kind.name) in GENERATED
+
+
+def has_status(resource: Resource) -> bool:
+    return "status" in resource.subresources
+
+
+def place(resource: Resource, obj: Object, namespace: str, name: str) -> None:
+    """Namespace and name of the URL and of the body have to agree; in place."""
+    meta = obj["metadata"]
+    if resource.kind.namespaced:
+        if not namespace:
+            raise BadRequest("an empty namespace may not be set during creation")
+        if meta.setdefault("namespace", namespace) != namespace:
+            if meta["namespace"]:
+                raise BadRequest(
+                    f"the namespace of the provided object does not match the namespace sent on the request (object {meta['namespace']}, request {namespace})"
+                )
+            meta["namespace"] = namespace
+    else:
+        meta.pop("namespace", None)
+    if name and meta.setdefault("name", name) != name:
+        raise BadRequest(
+            f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
+        )
+
+
+def suffixed(prefix: str) -> str:
+    return prefix[:LONGEST_PREFIX] + "".join(random.choices(SUFFIX, k=5))
+
+
+def begin(resource: Resource, obj: Object) -> None:
+    """The metadata and status of a new object; in place."""
+    meta = obj["metadata"]
+    if meta.get("resourceVersion"):
+        raise BadRequest("resourceVersion should not be set on objects to be created")
+    for name in (*SYSTEM, "resourceVersion"):
+        meta.pop(name, None)
+    if not meta.get("name") and meta.get("generateName"):
+        meta["name"] = suffixed(meta["generateName"])
+    meta["uid"] = str(uuid.uuid4())
+    meta["creationTimestamp"] = now()
+    kind = resource.storage or resource.kind
+    if has_generation(resource):
+        meta["generation"] = 1
+    if has_status(resource) and (kind.group, kind.name) not in KEEP_STATUS:
+        obj.pop("status", None)
+
+
+def fill(resource: Resource, obj: Object, *, new: bool = False) -> None:
+    if resource.custom:
+        schema_defaults(resource.schema, obj)
+    else:
+        defaults.apply_defaults(resource.kind, obj)
+        if new:
+            defaults.start_status(resource.kind, obj)
+
+
+def judge(resource: Resource, obj: Object, old: Object | None) -> list[Fault]:
+    """Every broken rule; the metadata of an update is compared with what is stored."""
+    found = validation.validate(resource.kind, obj, old)
+    if resource.custom:
+        found += structural.validate(resource.schema, obj, old)
+    return found
+
+
+def refuse(resource: Resource, obj: Object, faults: list[Fault]) -> None:
+    if faults:
+        raise status.invalid(resource.kind, obj["metadata"].get("name", ""), faults)
+
+
+# ---------------------------------------------------------------- updates
+
+
+def expect(resource: Resource, obj: Object, old: Object, unconditional: bool) -> bool:
+    """Check what an update expects of the stored object. True where it names a revision."""
+    meta, before = obj["metadata"], old["metadata"]
+    if meta.get("uid") and meta["uid"] != before["uid"]:
+        raise status.conflict(
+            resource.kind,
+            before["name"],
+            f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {before['uid']}",
+        )
+    revision = meta.get("resourceVersion")
+    if revision in (None, "", "0"):
+        if not unconditional:
+            fault = invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            raise status.invalid(resource.kind, before["name"], [fault])
+        return False
+    if revision != before["resourceVersion"]:
+        raise status.conflict(resource.kind, before["name"])
+    return True
+
+
+def keep_system(resource: Resource, obj: Object, old: Object) -> None:
+    """What only the server writes stays as it was; in place."""
+    meta, before = obj["metadata"], old["metadata"]
+    for name in (*SYSTEM, "resourceVersion"):
+        if name in before:
+            meta[name] = before[name]
+        else:
+            meta.pop(name, None)
+    if "generateName" in before:
+        meta.setdefault("generateName", before["generateName"])
+
+
+def keep_rest(resource: Resource, obj: Object, old: Object, part: str) -> Object:
+    """The object with only the part that the request is about changed. Shares with what it is given."""
+    if part == "status":
+        return status_only(resource, obj, old)
+    if part == "":
+        changed = dict(obj)
+        if has_status(resource):
+            _restore(changed, old, "status")
+        if resource.kind.name == "Namespace" and not resource.kind.group:
+            changed["spec"] = {
+                **(obj.get("spec") or {}),
+                "finalizers": (old.get("spec") or {}).get("finalizers", []),
+            }
+        return changed
+    merged: Object = copy(old)
+    merged["metadata"]["managedFields"] = obj["metadata"].get("managedFields", [])
+    if part == "approval":
+        held = merged.setdefault("status", {})
+        if "conditions" in (obj.get("status") or {}):
+            held["conditions"] = copy(obj["status"]["conditions"])
+    elif part == "finalize":
+        merged.setdefault("spec", {})["finalizers"] = list(
+            (obj.get("spec") or {}).get("finalizers") or ()
+        )
+    elif part == "ephemeralcontainers":
+        _restore(merged["spec"], obj.get("spec") or {}, "ephemeralContainers")
+    elif part == "resize":
+        _resized(merged["spec"], obj.get("spec") or {})
+    return merged
+
+
+def _restore(obj: Object, old: Object, name: str) -> None:
+    if name in old:
+        obj[name] = copy(old[name])
+    else:
+        obj.pop(name, None)
+
+
+def _resized(spec: Object, asked: Object) -> None:
+    for part in ("containers", "initContainers"):
+        wanted = {c.get("name"): c for c in asked.get(part) or ()}
+        for container in spec.get(part) or ():
+            other = wanted.get(container["name"])
+            if other is not None:
+                for field in ("resources", "resizePolicy"):
+                    _restore(container, other, field)
+
+
+LABELS_WITH_STATUS = frozenset(
+    {("", "Pod"), ("", "Node"), ("", "PersistentVolumeClaim"), ("", "PersistentVolume")}
+)
+
+
+def status_only(resource: Resource, obj: Object, old: Object) -> Object:
+    """A write of the status leaves the rest alone; of a few kinds it may also set labels."""
+    merged = dict(old)
+    _restore(merged, obj, "status")
+    meta, given = dict(old["metadata"]), obj["metadata"]
+    names: tuple[str, ...] = ("annotations",) if not resource.custom else ()
+    if (resource.kind.group, resource.kind.name) in LABELS_WITH_STATUS:
+        names = ("annotations", "labels", "finalizers")
+    for name in names:
+        _restore(meta, given, name)
+    meta["managedFields"] = given.get("managedFields", [])
+    merged["metadata"] = meta
+    return merged
+
+
+def bump(resource: Resource, obj: Object, old: Object) -> None:
+    """generation counts changes of what is asked for, not of what is reported."""
+    if not has_generation(resource):
+        return
+    before = old["metadata"].get("generation", 1)
+    obj["metadata"]["generation"] = (
+        before + 1 if asked(resource, obj) != asked(resource, old) else before
+    )
+
+
+def asked(resource: Resource, obj: Object) -> Any:
+    left_out = {"metadata", "apiVersion", "kind"}
+    if has_status(resource) or not resource.custom:
+        left_out.add("status")
+    if (resource.kind.group, resource.kind.name) == ("", "Pod"):
+        return {k: v for k, v in (obj.get("spec") or {}).items() if k != "nodeName"}
+    return {name: held for name, held in obj.items() if name not in left_out}
+
+
+def same(obj: Object, old: Object) -> bool:
+    """Would the write change nothing? Times of managed fields alone do not count."""
+    if any(
+        obj.get(name) != old.get(name) for name in {*obj, *old} - {"metadata", "apiVersion", "kind"}
+    ):
+        return False
+    meta, before = obj["metadata"], old["metadata"]
+    if any(meta.get(name) != before.get(name) for name in {*meta, *before} - {"managedFields"}):
+        return False
+    return _timeless(meta.get("managedFields")) == _timeless(before.get("managedFields"))
+
+
+def _timeless(entries: list[Object] | None) -> list[Object]:
+    return [{name: held for name, held in e.items() if name != "time"} for e in entries or ()]
+
+
+def subresource_faults(obj: Object, old: Object, part: str) -> list[Fault]:
+    if part != "ephemeralcontainers":
+        return []
+    before = {c["name"]: c for c in (old.get("spec") or {}).get("ephemeralContainers") or ()}
+    after = {c.get("name"): c for c in (obj.get("spec") or {}).get("ephemeralContainers") or ()}
+    at = "spec.ephemeralContainers"
+    found = []
+    for name, container in before.items():
+        if name not in after:
+            found.append(
+                forbidden(at, f"existing ephemeral containers {name} may not be removed\n")
+            )
+        elif after[name] != container:
+            found.append(
+                forbidden(at, f"existing ephemeral containers {name} may not be changed\n")
+            )
+    return found
+
+
+def preconditions(resource: Resource, old: Object, uid: str, revision: str) -> None:
+    meta = old["metadata"]
+    says = ""
+    if uid and uid != meta["uid"]:
+        says = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {meta['uid']}"
+    elif revision and revision != meta["resourceVersion"]:
+        says = f"Precondition failed: ResourceVersion in precondition: {revision}, ResourceVersion in object meta: {meta['resourceVersion']}"
+    if says:
+        raise status.conflict(resource.kind, meta["name"], says)
