@@ -241,7 +241,7 @@ class Services:
             for place in self._elsewhere
             if place.address == gateway
         )
-        self._dirty: set[Key] = set()
+        self._dirty: dict[Key, None] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -286,7 +286,7 @@ class Services:
                 self._touch(after)
 
     def _touch(self, key: Key) -> None:
-        self._dirty.add(key)
+        self._dirty[key] = None
         self._changed.set()
 
     async def _run(self) -> None:
@@ -306,7 +306,7 @@ class Services:
                 self._changed.set()
 
     def _work_out(self) -> None:
-        dirty, self._dirty = self._dirty, set()
+        dirty, self._dirty = self._dirty, {}
         for key in dirty:
             spec = self._specs.get(key)
             if spec is None:

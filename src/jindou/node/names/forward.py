@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from jindou.node.names import resolv, wire
 from jindou.node.names.wire import Edns, Malformed, Message, Name, Question, Record
@@ -185,8 +185,7 @@ class _Asker(asyncio.DatagramProtocol):
         self._wanted = wanted
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._packet)
+        cast(asyncio.DatagramTransport, transport).sendto(self._packet)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         try:
