@@ -1,0 +1,123 @@
+"""Images from packages: what the recipes say, made once, with layers shared and kept for next time.
+
+An image is marked with the digest of what it was made of (the recipe, the layer below, this
+machine's release); as long as one with the right mark is here, under whatever name, it is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from jindou import __version__
+from jindou.machine.images import Image, ImageError, Progress, Report, busybox, manifests
+from jindou.machine.images.contents import Contents, Hold
+from jindou.machine.images.intake import Taken, assemble, known_layer, take_plain
+from jindou.machine.images.layers import chain_ids
+from jindou.machine.images.manifests import Descriptor
+from jindou.machine.images.recipes import RECIPES, Recipe
+from jindou.machine.images.references import familiar, parse
+
+MARK = "dev.jindou.recipe"
+CREATED = "1970-01-01T00:00:00Z"
+
+
+def recipe_name(name: str) -> str:
+    """The recipe that a name means. Raises ImageError."""
+    short = familiar(parse(name).name).removesuffix(":latest")
+    if short not in RECIPES:
+        known = ", ".join(RECIPES)
+        raise ImageError(f"there is no recipe for {name!r}; there are {known}", missing=True)
+    return short
+
+
+def mark_of(recipe: Recipe, below: str, machine: str) -> str:
+    """What an image is made of: the same again means that there is nothing to do."""
+    parts = orjson.dumps(
+        [
+            dict(recipe.config), recipe.packages, dict(recipe.accounts), dict(recipe.folders),
+            dict(recipe.files), dict(recipe.links), below, machine,
+        ],
+        option=orjson.OPT_SORT_KEYS,
+    )  # fmt: skip
+    return hashlib.sha256(parts).hexdigest()
+
+
+def made_before(contents: Contents, mark: str) -> Image | None:
+    return next(
+        (i for i in contents.all() if (i.config["config"].get("Labels") or {}).get(MARK) == mark),
+        None,
+    )
+
+
+def configure(recipe: Recipe, mark: str, diffs: Sequence[str], how: Sequence[str]) -> bytes:
+    """The image configuration, in the form that every tool reads."""
+    config: Mapping[str, Any] = {
+        "created": CREATED,
+        "architecture": manifests.architecture(),
+        "os": "linux",
+        "config": {**recipe.config, "Labels": {MARK: mark}},
+        "rootfs": {"type": "layers", "diff_ids": list(diffs)},
+        "history": [
+            {"created": CREATED, "created_by": text, "comment": f"jindou {__version__}"}
+            for text in how
+        ],
+    }
+    return orjson.dumps(config)
+
+
+def below_of(contents: Contents, hold: Hold, base: Image) -> list[Taken]:
+    """The layers of an image that is here, to build upon."""
+    record = contents.record(base.digest)
+    hold.add(base.digest, *record.content)
+    diffs = manifests.diff_ids(base.config)
+    taken = []
+    for digest, diff, chain in zip(record.blobs, diffs, chain_ids(diffs)):
+        descriptor = Descriptor("", digest, contents.blobs.size(digest))
+        found = known_layer(contents, hold, diff, chain, descriptor)
+        if found is None:
+            raise ImageError(f"image {base.digest} has lost a layer")
+        taken.append(found)
+    return taken
+
+
+def finish(
+    contents: Contents,
+    hold: Hold,
+    name: str,
+    mark: str,
+    taken: Sequence[Taken],
+    how: Sequence[str],
+) -> Image:
+    diffs = [one.layer.diff for one in taken]
+    config = configure(RECIPES[name], mark, diffs, how)
+    digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+    hold.add(digest)
+    contents.blobs.put(config)
+    layers = [Descriptor(f"{manifests.OCI_LAYER}+zstd", one.digest, one.size) for one in taken]
+    manifest = manifests.compose((digest, len(config)), layers)
+    return assemble(contents, hold, manifest, manifests.OCI_MANIFEST, taken, [parse(name).name])
+
+
+def make_busybox(contents: Contents, force: bool, report: Report) -> Image:
+    """Blocks for a tenth of a second; to be run in a thread."""
+    program = busybox.program()
+    report(Progress("read busybox", 0, 3, str(program)))
+    machine = hashlib.sha256(program.read_bytes()).hexdigest()
+    mark = mark_of(RECIPES["busybox"], "", machine)
+    with contents.holding() as hold:
+        if (image := made_before(contents, mark)) and not force:
+            contents.tag(image.digest, "busybox")
+            report(Progress("here already", 3, 3))
+            return image
+        with contents.blobs.receive() as file:
+            busybox.write(file)
+            report(Progress("unpack", 1, 3))
+            taken = take_plain(contents, hold, file)
+        report(Progress("keep", 2, 3))
+        image = finish(contents, hold, "busybox", mark, [taken], [f"busybox from {program}"])
+        report(Progress("keep", 3, 3))
+        return image

@@ -1,0 +1,131 @@
+"""Taking content in: a layer is verified, kept as it came, and unpacked in one pass over its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from typing import IO, NamedTuple
+
+from jindou.machine.images import Image, manifests
+from jindou.machine.images.contents import Contents, Hold
+from jindou.machine.images.layers import Fresh, Layer, chain_ids, key_of
+from jindou.machine.images.streams import compress, read_file, verified
+
+
+class Taken(NamedTuple):
+    """A layer's bytes are here under `digest`; unpacked under a name already, or not yet."""
+
+    digest: str
+    size: int
+    layer: Layer | Fresh
+
+
+def take_layer(
+    contents: Contents,
+    hold: Hold,
+    pieces: Iterator[bytes],
+    diff: str,
+    digest: str = "",
+    size: int | None = None,
+    what: str = "a layer",
+) -> Taken:
+    """`digest` "" takes what it turns out to be."""
+    with contents.blobs.receive() as file:
+        state = hashlib.sha256()
+        pieces = (
+            verified(pieces, digest, size, file, what) if digest else _copied(pieces, state, file)
+        )
+        fresh = contents.layers.receive(pieces, diff)
+        try:
+            for _ in pieces:
+                pass
+            digest = digest or f"sha256:{state.hexdigest()}"
+            hold.add(digest)
+            contents.blobs.keep(file, digest)
+        except BaseException:
+            shutil.rmtree(fresh.folder, ignore_errors=True)
+            raise
+        return Taken(digest, contents.blobs.size(digest), fresh)
+
+
+def take_blob(
+    contents: Contents,
+    hold: Hold,
+    pieces: Iterator[bytes],
+    digest: str,
+    size: int | None,
+    what: str = "a blob",
+) -> None:
+    with contents.blobs.receive() as file:
+        for _ in verified(pieces, digest, size, file, what):
+            pass
+        hold.add(digest)
+        contents.blobs.keep(file, digest)
+
+
+def take_plain(contents: Contents, hold: Hold, file: IO[bytes]) -> Taken:
+    """A layer of our own making, as a plain tar file: kept compressed."""
+    state = hashlib.sha256()
+    with contents.blobs.receive() as packed:
+
+        def write(data: bytes) -> None:
+            state.update(data)
+            packed.write(data)
+
+        file.seek(0)
+        compress(read_file(file), write)
+        digest = f"sha256:{state.hexdigest()}"
+        hold.add(digest)
+        contents.blobs.keep(packed, digest)
+    file.seek(0)
+    return Taken(digest, contents.blobs.size(digest), contents.layers.receive(read_file(file), ""))
+
+
+def known_layer(
+    contents: Contents, hold: Hold, diff: str, chain: str, descriptor: manifests.Descriptor
+) -> Taken | None:
+    """A layer that is here already, from now on held."""
+    hold.add(descriptor.digest, key_of(diff), key_of(chain))
+    layer = contents.layers.find(diff, chain)
+    if layer is None or not contents.blobs.has(descriptor.digest):
+        return None
+    return Taken(descriptor.digest, descriptor.size, layer)
+
+
+def assemble(
+    contents: Contents,
+    hold: Hold,
+    manifest: bytes,
+    media_type: str,
+    taken: Sequence[Taken],
+    names: Collection[str],
+) -> Image:
+    """Name the layers, from the lowest up, and then the image."""
+    layers: list[Layer] = []
+    chain = chain_ids([one.layer.diff for one in taken])
+    try:
+        for one, chain_id in zip(taken, chain):
+            layer = one.layer
+            if isinstance(layer, Fresh):
+                hold.add(key_of(layer.diff), key_of(chain_id))
+                blob = contents.blobs.path(one.digest)
+                layer = contents.layers.publish(layer, chain_id, layers, blob)
+            layers.append(layer)
+        return contents.add(manifest, media_type, layers, names)
+    finally:
+        discard(taken)
+
+
+def discard(taken: Sequence[Taken]) -> None:
+    """Remove what was unpacked and got no name."""
+    for one in taken:
+        if isinstance(one.layer, Fresh):
+            shutil.rmtree(one.layer.folder, ignore_errors=True)
+
+
+def _copied(pieces: Iterator[bytes], state: hashlib._Hash, file: IO[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        state.update(piece)
+        file.write(piece)
+        yield piece
