@@ -190,8 +190,11 @@ class Access:
         if stored is None:
             return
         role = decoded(stored.value)
-        yield from role.get("rules") or ()
-        for held in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
+        gathered = role.get("aggregationRule")
+        if gathered is None:
+            yield from role.get("rules") or ()
+            return
+        for held in gathered.get("clusterRoleSelectors") or ():
             selector = from_object(held)
             assert selector is not None
             for other in self._store.scan(f"{RBAC}clusterroles/").items:
