@@ -2,7 +2,8 @@
 
 There is no pause process: a file such as NAME.net, on which the namespace is mounted, holds it.
 `make` and `enter` move the calling thread, so they are for worker threads only, never for the one
-that runs the event loop; the thread is back where it was when they return.
+that runs the event loop; the thread is back where it was when they return. `own_mount_namespace` is the
+exception: it moves the whole process, for good, before any other thread exists.
 
 Sources: namespaces(7), setns(2), unshare(2), mount(2).
 """
@@ -16,7 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-NETWORK, UTS, IPC = 0x40000000, 0x04000000, 0x08000000
+from jindou.machine.linux import mounts
+
+MOUNT, NETWORK, UTS, IPC = 0x20000, 0x40000000, 0x04000000, 0x08000000
 FLAGS = {"network": NETWORK, "uts": UTS, "ipc": IPC}
 FILES = {"network": "net", "uts": "uts", "ipc": "ipc"}  # names in /proc/PID/ns
 MS_BIND, MNT_DETACH = 0x1000, 0x2
@@ -107,3 +110,89 @@ def is_kept(path: Path) -> bool:
     if _libc.statfs(os.fsencode(path), ctypes.byref(answer)) < 0:
         return False
     return bool(answer.type == NSFS_MAGIC)
+
+
+def own_mount_namespace(keep: Path, run: Path, hide_unified: bool) -> bool:
+    """Move this process into the mount namespace kept at `keep`; False if it had to be made.
+
+    In it the host's later mounts appear, and ours never reach the host; a tmpfs over RUN/units
+    holds bundles and states, which would cost milliseconds each on a disk; and the version 2 tree
+    of a hybrid machine is hidden, as crun refuses such a machine otherwise. Call it once, while
+    the process has one thread. It lives until `keep` is unmounted and its last process has ended.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = os.open(keep, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if _libc.setns(descriptor, MOUNT) == 0:
+                return True
+        finally:
+            os.close(descriptor)
+    units = run / "units"
+    units.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(keep.parent)
+    _unshare_mounts(keep)
+    mounts.mount("", "/", flags=mounts.REC | mounts.SLAVE)
+    mounts.mount("tmpfs", units, "tmpfs", mounts.NOSUID | mounts.NODEV, "mode=700")
+    if hide_unified:
+        hidden = "/sys/fs/cgroup/unified"
+        mounts.mount("tmpfs", hidden, "tmpfs", mounts.NOSUID | mounts.NODEV, "mode=755")
+    return False
+
+
+def _unshare_mounts(keep: Path) -> None:
+    """A new mount namespace, kept at a file of the one that we leave.
+
+    The kernel lets a namespace be bound only inside an older one, going by numbers that since 6.18
+    each processor hands out from a stock of its own: where ours looks older, another processor's
+    may not.
+    """
+    host = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    processors = os.sched_getaffinity(0)
+    try:
+        for processor in sorted(processors):
+            os.sched_setaffinity(0, {processor})
+            _check(_libc.unshare(MOUNT), "making a mount namespace")
+            if _keep_mounts(keep, host):
+                return
+        raise OSError(f"the mount namespace could not be kept at {keep}")
+    finally:
+        os.sched_setaffinity(0, processors)
+        os.close(host)
+
+
+def _make_private(folder: Path) -> None:
+    """Were the mount of the kept file shared, its bind would be passed on into the very namespace
+    that it holds, which the kernel refuses."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if _is_shared(folder):
+        mounts.mount(str(folder), folder, flags=mounts.BIND | mounts.REC)
+        mounts.mount("", folder, flags=mounts.PRIVATE)
+
+
+def _keep_mounts(keep: Path, host: int) -> bool:
+    """Bind our mount namespace to a file of the host's, which only a process there can do."""
+    me = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            _check(_libc.setns(host, MOUNT), "entering the host's mounts")
+            os.close(os.open(keep, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o400))
+            mounts.mount(f"/proc/{me}/ns/mnt", keep, flags=mounts.BIND)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _is_shared(path: Path) -> bool:
+    """Does the mount that holds this path pass on what is mounted in it?"""
+    held = str(os.path.realpath(path))
+    best, shared = "", False
+    with open("/proc/self/mountinfo", "rb") as file:
+        for line in file:
+            fields, _, _ = line.partition(b" - ")
+            place = mounts.unescape(fields.split(b" ", 5)[4])
+            inside = held == place or held.startswith(place.rstrip("/") + "/")
+            if inside and len(place) >= len(best):
+                best, shared = place, b" shared:" in fields
+    return shared

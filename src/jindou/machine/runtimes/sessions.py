@@ -1,0 +1,285 @@
+"""Live streams into units: processes started inside them, and their main process's own streams.
+
+Data is read only when `receive` asks and written only as far as the other side takes it, so a slow
+client slows the process, and nothing is gathered here. A process's standard streams are pipes, or
+one end of a terminal of ours that the runtime copies to and from.
+
+Sources: pty(7), ioctl_tty(2), seqpacket in unix(7); conmon's attach protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import itertools
+import os
+import signal
+import socket
+import struct
+import termios
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from jindou.machine.linux import processes
+from jindou.machine.runtimes import StartFailed, conmon
+from jindou.machine.runtimes.folders import Folders, Watch, alive, birth
+
+CHUNK = 65536
+PIPE_SIZE = 256 << 10
+SPAWN_NAMES = itertools.count(1)
+
+
+class Execution:
+    """A process inside a unit, run by the OCI runtime's `exec`, which stays as its parent."""
+
+    def __init__(self, runner: int, done: asyncio.Task[int], terminal: bool) -> None:
+        self._runner = runner
+        self._done = done
+        self._terminal = terminal
+        self._outputs: dict[int, int] = {}  # stream -> our end
+        self._input = -1
+        self._inside = (0, 0)  # pid and start time of the process itself
+
+    async def receive(self) -> tuple[int, bytes] | None:
+        while self._outputs:
+            for stream, descriptor in list(self._outputs.items()):
+                try:
+                    data = os.read(descriptor, CHUNK)
+                except BlockingIOError:
+                    continue
+                except OSError:  # a terminal that nobody has open any more
+                    data = b""
+                if data:
+                    return stream, data
+                del self._outputs[stream]
+                if descriptor != self._input:
+                    os.close(descriptor)
+            if self._outputs:
+                await _readable(list(self._outputs.values()))
+        return None
+
+    async def send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view and self._input >= 0:
+            try:
+                view = view[os.write(self._input, view) :]
+            except BlockingIOError:
+                await processes.writable(self._input)
+            except OSError:  # it has closed its end
+                return
+
+    async def end_input(self) -> None:
+        if self._input >= 0 and not self._terminal:
+            os.close(self._input)
+            self._input = -1
+
+    async def resize(self, width: int, height: int) -> None:
+        if self._terminal and self._input >= 0:
+            _set_size(self._input, width, height)
+            with contextlib.suppress(ProcessLookupError):
+                if not self._done.done():
+                    os.kill(self._runner, signal.SIGWINCH)
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._done)
+
+    async def close(self) -> None:
+        if not self._done.done():
+            for pid in (self._inside[0], self._runner):
+                with contextlib.suppress(ProcessLookupError):
+                    if pid == self._runner or alive(*self._inside):
+                        os.kill(pid, signal.SIGKILL)
+        for descriptor in {self._input, *self._outputs.values()} - {-1}:
+            os.close(descriptor)
+        self._outputs.clear()
+        self._input = -1
+        await asyncio.shield(self._done)
+
+
+class Executor:
+    """Starts processes inside units; knows from the pid file when one really runs."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
+        self._waiting: dict[str, asyncio.Event] = {}
+        self._watch = Watch(folders.execs, self._found)
+
+    def _found(self, name: str) -> None:
+        if event := self._waiting.get(name):
+            event.set()
+
+    def close(self) -> None:
+        self._watch.close()
+
+    async def start(
+        self, words: Callable[[str, str], Sequence[str]], process: object, *,
+        terminal: bool, stdin: bool,
+    ) -> Execution:  # fmt: skip
+        """`words` makes the command line from the paths of the process's file and pid file."""
+        name = f"{os.getpid()}-{next(SPAWN_NAMES)}"
+        described = self._folders.execs / f"{name}.json"
+        pid_file = self._folders.execs / f"{name}.pid"
+        started = self._waiting[pid_file.name] = asyncio.Event()
+        try:
+            described.write_bytes(msgspec.json.encode(process))
+            argv = words(str(described), str(pid_file))
+            session = _spawn_terminal(argv) if terminal else _spawn_pipes(argv, stdin)
+            try:
+                await self._wait_until_running(session, started, pid_file)
+            except BaseException:
+                await session.close()
+                raise
+            return session
+        finally:
+            del self._waiting[pid_file.name]
+            described.unlink(missing_ok=True)
+            pid_file.unlink(missing_ok=True)
+
+    async def _wait_until_running(
+        self, session: Execution, started: asyncio.Event, pid_file: Path
+    ) -> None:
+        runs = asyncio.create_task(started.wait())
+        try:
+            await asyncio.wait((runs, session._done), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            runs.cancel()
+        pid = _read_pid(pid_file)
+        if pid:
+            session._inside = (pid, birth(pid))
+            return
+        said = b""
+        while part := await session.receive():
+            said += part[1]
+        raise StartFailed(conmon.sentence(said.decode(errors="replace")))
+
+
+def _read_pid(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _spawn_pipes(argv: Sequence[str], stdin: bool) -> Execution:
+    ends: list[int] = []
+    try:
+        for _ in range(3 if stdin else 2):
+            ends += os.pipe2(os.O_CLOEXEC)
+            with contextlib.suppress(OSError):  # the user's share of large pipes may be used up
+                fcntl.fcntl(ends[-1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+        files = {1: ends[1], 2: ends[3]} | ({0: ends[4]} if stdin else {})
+        pid = _spawn(argv, files)
+    except BaseException:
+        for end in ends:
+            os.close(end)
+        raise
+    for end in files.values():
+        os.close(end)
+    session = Execution(pid, asyncio.create_task(processes.wait(pid)), False)
+    session._outputs = {1: ends[0], 2: ends[2]}
+    session._input = ends[5] if stdin else -1
+    for end in (*session._outputs.values(), *([session._input] if stdin else ())):
+        os.set_blocking(end, False)
+    return session
+
+
+def _spawn_terminal(argv: Sequence[str]) -> Execution:
+    ours, theirs = os.openpty()
+    try:
+        pid = _spawn(argv, {0: theirs, 1: theirs, 2: theirs})
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    os.set_blocking(ours, False)
+    session = Execution(pid, asyncio.create_task(processes.wait(pid)), True)
+    session._outputs, session._input = {1: ours}, ours
+    return session
+
+
+def _spawn(argv: Sequence[str], files: dict[int, int]) -> int:
+    try:
+        return processes.spawn(argv, files=files, env={"PATH": processes.PATH})
+    except FileNotFoundError as error:
+        raise StartFailed(f"the container runtime {argv[0]} is gone") from error
+
+
+def _set_size(descriptor: int, width: int, height: int) -> None:
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+
+async def _readable(descriptors: Sequence[int]) -> None:
+    """Until one of them has something to read."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    for descriptor in descriptors:
+        loop.add_reader(descriptor, _wake, future)
+    try:
+        await future
+    finally:
+        for descriptor in descriptors:
+            loop.remove_reader(descriptor)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class Attachment:
+    """The streams of a unit's main process, through its conmon. Leaving does not end it."""
+
+    def __init__(self, line: socket.socket, bundle: Path, stdin: bool, terminal: bool) -> None:
+        self._line = line
+        self._bundle = bundle
+        self._stdin = stdin
+        self._terminal = terminal
+        self._ended = asyncio.Event()
+
+    async def receive(self) -> tuple[int, bytes] | None:
+        """A packet's first byte names its stream: 2 is stdout, 3 stderr."""
+        while not self._ended.is_set():
+            try:
+                packet = self._line.recv(CHUNK)
+            except BlockingIOError:
+                await processes.readable(self._line.fileno())
+                continue
+            except OSError:
+                packet = b""
+            if not packet:
+                self._ended.set()
+            elif len(packet) > 1:
+                return (2 if packet[0] == 3 else 1), packet[1:]
+        return None
+
+    async def send(self, data: bytes) -> None:
+        view = memoryview(data if self._stdin else b"")
+        while view and not self._ended.is_set():
+            try:
+                view = view[self._line.send(view[: conmon.PACKET]) :]
+            except BlockingIOError:
+                await processes.writable(self._line.fileno())
+            except OSError:
+                return
+
+    async def end_input(self) -> None:
+        if self._stdin:
+            with contextlib.suppress(OSError):
+                self._line.shutdown(socket.SHUT_WR)
+
+    async def resize(self, width: int, height: int) -> None:
+        if self._terminal:
+            conmon.resize(self._bundle, width, height)
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return 0
+
+    async def close(self) -> None:
+        self._ended.set()
+        self._line.close()
