@@ -13,7 +13,6 @@ made is recorded before (`records`), and `open` clears what a kill left half mad
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import hashlib
 import ipaddress
@@ -24,9 +23,8 @@ from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from jindou.machine.linux import conntrack, namespaces, netlink
+from jindou.machine.linux import namespaces, netlink
 from jindou.machine.linux.netlink import Netlink
-from jindou.machine.linux.nftables import Nftables, NftablesError
 from jindou.machine.network import (
     Attachment,
     Balance,
@@ -37,8 +35,8 @@ from jindou.machine.network import (
     sysctls,
 )
 from jindou.machine.network.addresses import Addresses, Exhausted
+from jindou.machine.network.forwarding import Forwarding
 from jindou.machine.network.records import Record, Records
-from jindou.machine.network.services import PROTOCOLS, Program, Stale
 from jindou.machine.network.table import Frame
 from jindou.settings import Settings
 
@@ -64,16 +62,13 @@ class BridgeNetwork:
         networks = (settings.pod_cidr, settings.pod_cidr6)[: 2 if six else 1]
         services = (settings.service_cidr, settings.service_cidr6)[: 2 if six else 1]
         self._frame = Frame(settings.name, settings.bridge, networks, services)
-        self._program = Program(self._frame)
-        self._nftables = Nftables()
-        self._rules: Rules | None = None  # None: the table is as an earlier process left it
+        versions = (4, 6)[: 2 if six else 1]
+        self._forwarding = Forwarding(self._frame, self._folder / "frame", versions)
         self._attached: dict[str, Record] = {}
         self._busy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._ports: dict[str, tuple[Balance, ...]] = {}  # host ports of each sandbox
         self._bridge = 0  # interface number
         self._mtu = 1500
         self._makers = ThreadPoolExecutor(2, "network")
-        self._programmer = ThreadPoolExecutor(1, "packet-rules")
 
     @property
     def gateway(self) -> tuple[str, ...]:
@@ -83,8 +78,11 @@ class BridgeNetwork:
     # ------------------------------------------------------------ the machine's side
 
     async def open(self) -> None:
-        await self._in(self._makers, self._open)
-        await self._in(self._programmer, self._open_table)
+        try:
+            await self._work(self._open)
+            await self._forwarding.open()
+        except OSError as error:
+            raise NetworkError(f"the network of this machine: {error}") from error
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +144,7 @@ class BridgeNetwork:
                 cable = links.get(host_end(record.sandbox))
                 if cable and self._is_whole(record):
                     self._attached[record.sandbox] = record
-                    self._note_ports(record)
+                    self._forwarding.adopt_ports(record.sandbox, self._host_ports(record))
                     if cable.master != self._bridge:  # the bridge was made anew
                         link.batch([netlink.plug(cable.name, self._bridge)])
                         link.batch([netlink.port(cable.name, hairpin=True)])
@@ -163,14 +161,16 @@ class BridgeNetwork:
             ways = {route.gateway for route in inside.routes() if not route.destination}
         return ways.issuperset(self.gateway)
 
+    async def leave(self) -> None:
+        await self._forwarding.leave()
+        self._makers.shutdown()
+
     async def close(self) -> None:
         for sandbox in list(self._attached):
             await self.detach(sandbox)
-        await self._in(self._programmer, self._close_table)
-        await self._in(self._makers, self._close)
-        self._nftables.close()
+        await self._forwarding.close()
+        await self._work(self._close)
         self._makers.shutdown()
-        self._programmer.shutdown()
 
     def _close(self) -> None:
         for record in self._records.read():
@@ -200,14 +200,12 @@ class BridgeNetwork:
             if plug.sandbox not in self._attached:
                 try:
                     number = self.addresses.take(plug.sandbox)
-                    record = await self._in(self._makers, self._make, plug, number)
+                    record = await self._work(self._make, plug, number)
                 except (OSError, Exhausted) as error:
                     self.addresses.release(plug.sandbox)
                     raise NetworkError(f"network of {plug.sandbox}: {error}") from error
                 self._attached[plug.sandbox] = record
-                if record.host_ports:
-                    self._note_ports(record)
-                    await self._in(self._programmer, self._apply)
+                await self._forwarding.set_ports(plug.sandbox, self._host_ports(record))
             return self._attachment(self._attached[plug.sandbox])
 
     def _alone(self, sandbox: str) -> asyncio.Lock:
@@ -259,9 +257,8 @@ class BridgeNetwork:
     async def _detach(self, sandbox: str) -> None:
         async with self._alone(sandbox):
             self._attached.pop(sandbox, None)
-            if self._ports.pop(sandbox, None):
-                await self._in(self._programmer, self._apply)
-            await self._in(self._makers, self._free, sandbox)
+            await self._forwarding.set_ports(sandbox, ())
+            await self._work(self._free, sandbox)
             self.addresses.release(sandbox)
 
     def _free(self, sandbox: str) -> None:
@@ -280,62 +277,9 @@ class BridgeNetwork:
     # ------------------------------------------------------------ packet rules
 
     async def program(self, rules: Rules) -> None:
-        try:
-            await self._in(self._programmer, self._set_rules, rules)
-        except NftablesError as error:
-            raise NetworkError(f"packet rules: {error}") from error
+        await self._forwarding.set(rules)
 
-    def _set_rules(self, rules: Rules) -> None:
-        first = self._rules is None
-        self._rules = rules
-        if first:
-            self._replace()
-        else:
-            self._apply()
-
-    def _balances(self) -> list[Balance]:
-        found = [balance for some in self._ports.values() for balance in some]
-        found += self._rules.balances if self._rules else ()
-        return found
-
-    def _replace(self) -> None:
-        self._nftables.run(self._program.replace(self._balances()))
-        for version in (4, 6)[: 2 if self._six else 1]:
-            conntrack.end(version, self._program.is_astray)
-
-    def _apply(self) -> None:
-        """Bring the kernel from what it was told last to what is wanted now."""
-        if self._rules is None:  # add to what an earlier process left, until all is known
-            commands, _ = Program(self._frame).change(self._balances())
-            with contextlib.suppress(NftablesError):  # what it left says otherwise: for `program`
-                self._nftables.run(commands)
-            return
-        commands, stale = self._program.change(self._balances())
-        if commands:
-            try:
-                self._nftables.run(commands)
-            except NftablesError:  # someone else changed our table: make it anew
-                self._replace()
-        for version in {one.key.version for one in stale}:
-            unwanted = [one for one in stale if one.key.version == version]
-            conntrack.end(version, lambda flow, unwanted=unwanted: _is_stale(flow, unwanted))  # type: ignore[misc]
-
-    def _open_table(self) -> None:
-        """Traffic goes on through the table of an earlier process until `program` is called."""
-        mark = self._folder / "frame"
-        wanted = hashlib.sha256(Program(self._frame).replace(()).encode()).hexdigest()
-        tables = self._nftables.read("list tables inet")
-        there = any(row.get("table", {}).get("name") == self._frame.table for row in tables)
-        if not there or not mark.exists() or mark.read_text() != wanted:
-            self._rules = self._rules or Rules()
-            self._replace()
-            mark.write_text(wanted)
-
-    def _close_table(self) -> None:
-        name = f"inet {self._frame.table}"
-        self._nftables.run(f"add table {name}\ndelete table {name}")
-
-    def _note_ports(self, record: Record) -> None:
+    def _host_ports(self, record: Record) -> tuple[Balance, ...]:
         balances = []
         addresses = self.addresses.of(record.number)
         for port in record.host_ports:
@@ -344,11 +288,10 @@ class BridgeNetwork:
             if port.host_address == "0.0.0.0":
                 endpoints = endpoints[:1]
             balances.append(Balance(where, port.protocol, port.port, endpoints))
-        if balances:
-            self._ports[record.sandbox] = tuple(balances)
+        return tuple(balances)
 
-    async def _in(self, pool: ThreadPoolExecutor, call: Callable[..., T], *args: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, call, *args)
+    async def _work(self, call: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._makers, call, *args)
 
 
 async def _finish(work: Coroutine[object, object, T]) -> T:
@@ -385,18 +328,3 @@ def _has_ipv6() -> bool:
 def _uplink_mtu(link: Netlink) -> int:
     ways = {route.interface for route in link.routes() if not route.destination}
     return min((one.mtu for one in link.links() if one.id in ways), default=1500)
-
-
-def _is_stale(flow: conntrack.Flow, unwanted: list[Stale]) -> bool:
-    for key, endpoints in unwanted:
-        if flow.protocol != PROTOCOLS[key.protocol] or flow.port != key.port:
-            continue
-        if key.address and flow.destination != key.address:
-            continue
-        answering = Endpoint(flow.answering, flow.answering_port)
-        if endpoints is None:
-            if answering == (flow.destination, flow.port):
-                return True
-        elif answering in endpoints:
-            return True
-    return False

@@ -57,6 +57,9 @@ class PretendNetwork:
     async def program(self, rules: Rules) -> None:
         self.rules = rules
 
+    async def leave(self) -> None:
+        pass
+
     async def close(self) -> None:
         for sandbox in list(self._attached):
             await self.detach(sandbox)

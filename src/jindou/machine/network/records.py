@@ -33,7 +33,9 @@ class Records:
     def write(self, plug: Plug, number: int) -> Record:
         path = self._path(plug.sandbox)
         temporary = path.with_suffix(".new")
-        temporary.write_bytes(orjson.dumps({"number": number, "ports": plug.host_ports}))
+        temporary.write_bytes(
+            orjson.dumps({"number": number, "ports": [*map(list, plug.host_ports)]})
+        )
         os.replace(temporary, path)
         return Record(plug.sandbox, number, plug.host_ports)
 
