@@ -198,7 +198,7 @@ async def read(path: Path, wish: Wish, running: Callable[[], bool]) -> AsyncIter
         for index in range(first, len(parts)):
             if file is not None:
                 file.close()
-            file = open(parts[index], "rb")
+            file = open(parts[index], "rb")  # noqa: SIM115
             file.seek(offset if index == first else 0)
             async for shown in _rest_of(file, formatter):
                 yield shown
@@ -286,7 +286,7 @@ class Follower:
     def _replaced(self) -> BinaryIO | None:
         """The file that is at the log's path now, if that isn't ours."""
         try:
-            found = open(self._path, "rb")
+            found = open(self._path, "rb")  # noqa: SIM115
         except FileNotFoundError:
             return None
         if self._file is not None and os.path.samestat(

@@ -192,11 +192,18 @@ class WebSocket:
             self._closing = True
             self._wire.write(frame(CLOSE, struct.pack(">H", code) + reason.encode()[:123]))
 
-    async def send(self, data: bytes, *, text: bool = False) -> None:
-        """Returns when the connection can take more. Raises ConnectionError."""
+    def write(self, data: bytes, *, text: bool = False) -> None:
+        """Send without waiting; see `drain`. Raises ConnectionError."""
         if self._closing or self.closed:
             raise ConnectionError("the WebSocket is closed")
         self._wire.write(frame(TEXT if text else BINARY, data))
+
+    async def drain(self) -> None:
+        await self._wire.drain()
+
+    async def send(self, data: bytes, *, text: bool = False) -> None:
+        """Returns when the connection can take more. Raises ConnectionError."""
+        self.write(data, text=text)
         await self._wire.drain()
 
     async def close(self, code: int = NORMAL, reason: str = "") -> None:
