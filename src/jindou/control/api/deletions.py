@@ -16,6 +16,7 @@ from jindou.control.api.writes import has_generation, moment, stamp
 from jindou.objects.kinds import Object
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
+CLEAN_UP = "customresourcecleanup.apiextensions.k8s.io"
 DEFAULT_GRACE = 30
 
 
@@ -29,6 +30,8 @@ class Plan(NamedTuple):
 def plan(resource: Resource, old: Object, options: DeleteOptions, now: datetime.datetime) -> Plan:
     grace = grace_of(resource, old, options)
     finalizers = finalizers_of(old, options.propagation)
+    if is_definition(resource) and "deletionTimestamp" not in old["metadata"]:
+        finalizers = [*finalizers, *(() if CLEAN_UP in finalizers else (CLEAN_UP,))]
     held = bool(finalizers) or (
         is_namespace(resource) and bool((old.get("spec") or {}).get("finalizers"))
     )
@@ -86,6 +89,10 @@ def finalizers_of(old: Object, propagation: str) -> list[str]:
 
 def is_namespace(resource: Resource) -> bool:
     return (resource.kind.group, resource.kind.name) == ("", "Namespace")
+
+
+def is_definition(resource: Resource) -> bool:
+    return resource.kind.name == "CustomResourceDefinition"
 
 
 def finished(resource: Resource, obj: Object) -> bool:

@@ -18,17 +18,24 @@ from jindou.control.api import (
     encoding,
     lists,
     patches,
-    pods,
     scales,
     status,
     writes,
 )
 from jindou.control.api.allocation import Allocation
-from jindou.control.api.calls import Call, DeleteOptions, delete_options
+from jindou.control.api.calls import Call, DeleteOptions
 from jindou.control.api.changes import apply as managed
+from jindou.control.api.commits import (
+    Written,
+    dry,
+    is_heartbeat,
+    is_lease,
+    settle,
+    success,
+    unconditional,
+)
 from jindou.control.api.decoding import check_kind, fit
-from jindou.control.api.namespaces import Namespaces
-from jindou.control.api.resources.overlay import UNCONDITIONAL_UPDATE_REFUSED
+from jindou.control.api.places import Places
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.selection import FactsCache, Selection
@@ -39,16 +46,9 @@ from jindou.objects.kinds import Object
 
 TRIES = 64
 NAME_TRIES = 8
-SETTLE = 10.0  # seconds to wait for the write that was quicker to become visible
 
 Judge = Callable[[Object, Object | None], list[Fault]]
 Complete = Callable[[Object], None]
-
-
-class Written(NamedTuple):
-    value: bytes  # the object, as kept, in the storage version
-    revision: int
-    created: bool = False
 
 
 class Deleted(NamedTuple):
@@ -66,7 +66,7 @@ class Engine:
         self.registry = registry
         self.facts = FactsCache()
         self._allocation = allocation
-        self._namespaces = Namespaces(store)
+        self._places = Places(store)
         self._judges: dict[str, Judge] = {}
         self._completes: dict[str, Complete] = {}
 
@@ -126,25 +126,25 @@ class Engine:
         writes.begin(resource, obj)
         meta = obj["metadata"]
         namespace, name = meta.get("namespace", ""), meta.get("name", "")
-        if resource.kind.namespaced:
-            self._namespaces.admit(resource, namespace, name)
-        writes.fill(resource, obj, new=True)
+        self._places.admit(resource, namespace, name)
+        writes.fill(resource, obj)
+        if managing:
+            self._track(resource, None, obj, call, "")
+        writes.start_status(resource, obj)
         self._complete(resource, obj)
         await admission.admit("create", resource, obj, None, call.user, self.store)
         writes.refuse(resource, obj, self._judge(resource, obj, None))
-        if managing:
-            self._track(resource, None, obj, call, "")
         key = resource.key(namespace, name)
         if call.dry_run:
             if self.store.get(key):
                 raise status.already_exists(resource.kind, name)
-            return _dry(resource, obj, created=True)
+            return dry(resource, obj, created=True)
         try:
             stored = await self.store.commit(
                 key, encoding.encoder(resource, obj), expect=0, lazy=is_lease(resource)
             )
         except Stale as stale:
-            await self._settle(key, stale.found)
+            await settle(self.store, key, stale.found)
             raise status.already_exists(resource.kind, name) from None
         return Written(stored.value, stored.revision, created=True)
 
@@ -192,11 +192,11 @@ class Engine:
             fit(resource, obj, call, odd or [])
             writes.place(resource, obj, namespace, name)
             obj_of = lambda old: copy(obj)  # noqa: E731
-        unconditional = _unconditional(resource) or part == "scale"
+        free = unconditional(resource) or part == "scale"
 
         def wanted(old: Object) -> tuple[Object, bool]:
             new = obj_of(old)
-            return new, writes.expect(resource, new, old, unconditional)
+            return new, writes.expect(resource, new, old, free)
 
         return await self._change(resource, namespace, name, wanted, call, part)
 
@@ -290,7 +290,7 @@ class Engine:
             if writes.same(new, old):
                 return Written(stored.value, stored.revision)
             if call.dry_run:
-                return _dry(resource, new)
+                return dry(resource, new)
             gone = deletions.finished(resource, new)
             encode = None if gone else encoding.encoder(resource, new)
             try:
@@ -301,7 +301,7 @@ class Engine:
                     lazy=not gone and is_heartbeat(resource, part),
                 )
             except Stale as stale:
-                await self._settle(stored.key, stale.found)
+                await settle(self.store, stored.key, stale.found)
                 if named:
                     raise status.conflict(resource.kind, name) from None
                 continue
@@ -318,6 +318,8 @@ class Engine:
         writes.keep_system(resource, new, old)
         new = writes.keep_rest(resource, new, old, "" if part == "scale" else part)
         writes.fill(resource, new)
+        if managing:
+            self._track(resource, old, new, call, part)
         self._complete(resource, new)
         writes.bump(resource, new, old)
         if not part:
@@ -327,38 +329,14 @@ class Engine:
         )
         faults = [] if trusted else self._judge(resource, new, old)
         writes.refuse(resource, new, faults + writes.subresource_faults(new, old, part))
-        if managing:
-            self._track(resource, old, new, call, part)
         return new
-
-    async def _settle(self, key: str, found: int) -> None:
-        """Until readers see the write that made ours stale: it may still be on its way to the disk."""
-
-        def visible() -> bool:
-            stored = self.store.get(key)
-            return (stored.revision if stored else 0) >= found if found else stored is None
-
-        if visible():
-            return
-        seen = asyncio.get_running_loop().create_future()
-
-        def look(changes: Any) -> None:
-            if not seen.done() and visible():
-                seen.set_result(None)
-
-        stop = self.store.watch(key[: key.rindex("/") + 1], self.store.revision, look)
-        try:
-            await asyncio.wait([seen], timeout=SETTLE)
-        finally:
-            stop()
 
     # ------------------------------------------------------------ deleting
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, options: DeleteOptions, call: Call
     ) -> Deleted:
-        if deletions.is_namespace(resource):
-            self._namespaces.check_deletion(name)
+        self._places.check_deletion(resource, name)
         for _ in range(TRIES):
             stored = self.find(resource, namespace, name)
             old = encoding.loads(resource, stored.value)
@@ -369,17 +347,17 @@ class Engine:
             gone = plan.marked is None
             if options.dry_run or call.dry_run:
                 marked = plan.marked or old
-                value = stored.value if gone else _dry(resource, marked).value
-                return Deleted(_success(resource, old) if gone else None, value)
+                value = stored.value if gone else dry(resource, marked).value
+                return Deleted(success(resource, old) if gone else None, value)
             encode = None if plan.marked is None else encoding.encoder(resource, plan.marked)
             try:
                 kept = await self.store.commit(stored.key, encode, expect=stored.revision)
             except Stale as stale:
-                await self._settle(stored.key, stale.found)
+                await settle(self.store, stored.key, stale.found)
                 continue
             if gone:
                 return Deleted(
-                    _success(resource, old), encoding.with_revision(kept.value, kept.revision)
+                    success(resource, old), encoding.with_revision(kept.value, kept.revision)
                 )
             return Deleted(None, kept.value)
         raise status.conflict(resource.kind, name)
@@ -405,52 +383,12 @@ class Engine:
         await asyncio.gather(*(one(stored) for stored in page.items))
         return page
 
-    # ------------------------------------------------------------ subresources that are verbs
-
-    async def bind(
-        self, resource: Resource, namespace: str, name: str, binding: Object, call: Call
-    ) -> Object:
-        def wanted(old: Object) -> tuple[Object, bool]:
-            return pods.bound(old, binding), False
-
-        await self._rewrite(resource, namespace, name, wanted, call, "binding")
-        return SUCCESS
-
-    async def evict(
-        self, resource: Resource, namespace: str, name: str, eviction: Object, call: Call
-    ) -> Object:
-        """Delete a Pod, unless a PodDisruptionBudget forbids it."""
-        pod = self.read(resource, namespace, name)
-        options = delete_options_of(eviction)
-        if pods.disrupts(pod):
-            await self._spend(
-                namespace, pod, call if not options.dry_run else Call(call.user, dry_run=True)
-            )
-        await self.delete(resource, namespace, name, options, call)
-        return SUCCESS
-
-    async def _spend(self, namespace: str, pod: Object, call: Call) -> None:
-        budgets = self.registry.by_url("policy", "v1", "poddisruptionbudgets")
-        assert budgets is not None
-        found = [
-            encoding.loads(budgets, stored.value)
-            for stored in self.store.scan(f"{budgets.prefix}{namespace}/").items
-        ]
-        mine = pods.budgets_of(pod, found)
-        if pods.spend(pod, mine) is None:
-            return
-
-        def wanted(old: Object) -> tuple[Object, bool]:
-            return pods.spend(pod, [old]) or old, False
-
-        await self._rewrite(budgets, namespace, mine[0]["metadata"]["name"], wanted, call, "status")
-
-    async def _rewrite(
+    async def rewrite(
         self,
         resource: Resource,
         namespace: str,
         name: str,
-        wanted: Callable[[Object], tuple[Object, bool]],
+        wanted: Callable[[Object], Object],
         call: Call,
         part: str,
     ) -> None:
@@ -458,54 +396,14 @@ class Engine:
         for _ in range(TRIES):
             stored = self.find(resource, namespace, name)
             old = encoding.loads(resource, stored.value)
-            new, _ = wanted(old)
+            new = wanted(old)
             self._track(resource, old, new, call, part)
             if call.dry_run or writes.same(new, old):
                 return
             try:
-                await self.store.commit(
-                    stored.key, encoding.encoder(resource, new), expect=stored.revision
-                )
+                encode = encoding.encoder(resource, new)
+                await self.store.commit(stored.key, encode, expect=stored.revision)
                 return
             except Stale as stale:
-                await self._settle(stored.key, stale.found)
+                await settle(self.store, stored.key, stale.found)
         raise status.conflict(resource.kind, name)
-
-
-SUCCESS: Object = {
-    "kind": "Status",
-    "apiVersion": "v1",
-    "metadata": {},
-    "status": "Success",
-    "code": 201,
-}
-
-
-def delete_options_of(eviction: Object) -> DeleteOptions:
-    return delete_options(eviction.get("deleteOptions") or {}, {})
-
-
-def is_lease(resource: Resource) -> bool:
-    return resource.prefix == "coordination.k8s.io/leases/"
-
-
-def is_heartbeat(resource: Resource, part: str) -> bool:
-    """Written so often, and worth so little after a crash, that the disk does not wait for it."""
-    return is_lease(resource) or (part == "status" and resource.prefix == "core/nodes/")
-
-
-def _unconditional(resource: Resource) -> bool:
-    place = (resource.kind.group, resource.kind.plural)
-    return not resource.custom and place not in UNCONDITIONAL_UPDATE_REFUSED
-
-
-def _dry(resource: Resource, obj: Object, created: bool = False) -> Written:
-    revision = encoding.revision_of(obj)
-    value = encoding.encoder(resource, obj)(revision)
-    if not revision:
-        value = value.replace(b'"resourceVersion":"0",', b"", 1)
-    return Written(value, revision, created)
-
-
-def _success(resource: Resource, old: Object) -> Object:
-    return status.success(resource.kind, old["metadata"]["name"], old["metadata"]["uid"])

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Literal, TypeVar
 
 from jindou.client import Event, Listing, Stream
-from jindou.control.api import encoding, reviews, status
+from jindou.control.api import actions, encoding, reviews, status
 from jindou.control.api.access import CONTROLLERS, Access, User
 from jindou.control.api.calls import Call, DeleteOptions
 from jindou.control.api.engine import Engine
@@ -109,10 +109,12 @@ class LocalClient:
         meta = obj.get("metadata") or {}
         namespace, name = meta.get("namespace", "") if kind.namespaced else "", meta.get("name", "")
         if part == "binding":
-            return await self._told(self._engine.bind(resource, namespace, name, obj, self._call()))
+            return await self._told(
+                actions.bind(self._engine, resource, namespace, name, obj, self._call())
+            )
         if part == "eviction":
             return await self._told(
-                self._engine.evict(resource, namespace, name, obj, self._call())
+                actions.evict(self._engine, resource, namespace, name, obj, self._call())
             )
         if part or not resource.stored:
             if self._access is None or self._tokens is None:

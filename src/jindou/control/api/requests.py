@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from jindou.control.api import encoding, negotiation, patches, reviews, status
+from jindou.control.api import actions, encoding, negotiation, patches, reviews, status
 from jindou.control.api.access import Access, User
 from jindou.control.api.calls import Call, call_of, delete_options, flag, one
+from jindou.control.api.commits import Written
 from jindou.control.api.connect import Connect
 from jindou.control.api.decoding import check_kind, fit, parse
 from jindou.control.api.documents import Documents
-from jindou.control.api.engine import Engine, Written
+from jindou.control.api.engine import Engine
 from jindou.control.api.lists import Query
 from jindou.control.api.negotiation import Form, accepted
 from jindou.control.api.pods import BINDING
@@ -218,12 +219,12 @@ class Requests:
         if not isinstance(obj, dict):
             raise BadRequest("couldn't get version/kind; json parse error: expected an object")
         if route.part == "eviction":
-            told = await self._engine.evict(resource, namespace, name, obj, call)
+            told = await actions.evict(self._engine, resource, namespace, name, obj, call)
         elif route.part == "binding" or resource.kind.name == BINDING.name:
             pods = self._engine.registry.by_url("", "v1", "pods")
             assert pods is not None
             name = name or (obj.get("metadata") or {}).get("name", "")
-            told = await self._engine.bind(pods, namespace, name, obj, call)
+            told = await actions.bind(self._engine, pods, namespace, name, obj, call)
         else:
             if not route.part:
                 obj = check_kind(resource, obj)

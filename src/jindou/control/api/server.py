@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jindou.control.api import bootstrap
 from jindou.control.api.access import CONTROLLERS, Access, User
 from jindou.control.api.allocation import Allocation
+from jindou.control.api.cleanup import Cleanup
 from jindou.control.api.connect import Connect
 from jindou.control.api.custom import CustomResources
 from jindou.control.api.documents import Documents
@@ -25,7 +27,7 @@ from jindou.transport import Handler
 class ApiServer:
     """Everything between the store and the wire.
 
-        api = ApiServer(store, settings, Tokens(key_file, settings.cluster_domain))
+        api = ApiServer(store, settings, Tokens(key_file, settings.cluster_domain), pki=folder)
         await api.start()                      # default namespaces, roles, the `kubernetes` Service
         server = await serve(api.handler, sockets, tls)
         controllers = api.local()              # the same verbs without a socket
@@ -34,7 +36,8 @@ class ApiServer:
 
     `engine` holds the verbs, `handler` is what `transport.server.serve` wants, `local(user)` is a
     `jindou.client.Client` in this process; `owners` are the user ids that are administrators at a
-    Unix socket, `report` is told of errors that are ours.
+    Unix socket, `report` is told of errors that are ours, `pki` is the folder of the certificates that
+    nodes trust.
     """
 
     def __init__(
@@ -42,8 +45,8 @@ class ApiServer:
         store: Store,
         settings: Settings,
         tokens: Tokens,
-        connect: Connect,
         *,
+        pki: Path | None = None,
         owners: tuple[int, ...] = (0,),
         report: Callable[[Exception, Any], None] | None = None,
     ) -> None:
@@ -61,21 +64,26 @@ class ApiServer:
         assert definitions is not None
         self.engine.extend(definitions.prefix, self._custom.validate, self._custom.complete)
         address = f"{settings.api_address}:{settings.api_port}"
+        self._cleanup = Cleanup(self.engine, self.registry)
         self._documents = Documents(store, self.registry, self.access, tokens, address)
+        self._connect = Connect(store, pki)
         self.handler: Handler = Requests(
-            self.engine, self.access, tokens, connect, self._documents, report or _report
+            self.engine, self.access, tokens, self._connect, self._documents, report or _report
         )
 
     async def start(self) -> None:
         """Write what every cluster has from the beginning; what is there already stays."""
         await bootstrap.bootstrap(self.engine, self._settings)
+        self._cleanup.start()
 
     def local(self, user: User = CONTROLLERS, manager: str = "") -> LocalClient:
         return LocalClient(self.engine, user, self.access, self.tokens, manager)
 
     def close(self) -> None:
-        """/readyz fails from now on."""
+        """/readyz fails from now on, and nothing goes on in the background."""
         self._documents.ready = False
+        self._cleanup.stop()
+        self._connect.close()
 
 
 def _report(error: Exception, request: Any) -> None:

@@ -120,13 +120,16 @@ def begin(resource: Resource, obj: Object) -> None:
         obj.pop("status", None)
 
 
-def fill(resource: Resource, obj: Object, *, new: bool = False) -> None:
+def fill(resource: Resource, obj: Object) -> None:
     if resource.custom:
         schema_defaults(resource.schema, obj)
     else:
         defaults.apply_defaults(resource.kind, obj)
-        if new:
-            defaults.start_status(resource.kind, obj)
+
+
+def start_status(resource: Resource, obj: Object) -> None:
+    if not resource.custom:
+        defaults.start_status(resource.kind, obj)
 
 
 def judge(resource: Resource, obj: Object, old: Object | None) -> list[Fault]:
@@ -175,6 +178,22 @@ def keep_system(resource: Resource, obj: Object, old: Object) -> None:
             meta.pop(name, None)
     if "generateName" in before:
         meta.setdefault("generateName", before["generateName"])
+    if resource.prefix == "core/services/":
+        keep_addresses(obj, old)
+
+
+def keep_addresses(service: Object, old: Object) -> None:
+    """What was given to a Service stays its own while its type has use for it; in place."""
+    spec, before = service.setdefault("spec", {}), old.get("spec") or {}
+    if "ExternalName" in (spec.get("type"), before.get("type")):
+        return
+    if not spec.get("clusterIP") and not spec.get("clusterIPs"):
+        for name in ("clusterIP", "clusterIPs"):
+            _restore(spec, before, name)
+    elif not spec.get("clusterIPs") and spec.get("clusterIP") == before.get("clusterIP"):
+        _restore(spec, before, "clusterIPs")
+    elif not spec.get("clusterIP"):
+        spec["clusterIP"] = spec["clusterIPs"][0]
 
 
 def keep_rest(resource: Resource, obj: Object, old: Object, part: str) -> Object:
