@@ -1,0 +1,47 @@
+"""What a container waits with after a failure, and for how long."""
+
+from __future__ import annotations
+
+from jindou.node.environment import ConfigError
+from jindou.node.images import PullError
+from jindou.node.progress import Progress, Waiting
+from jindou.node.security import ConfigRefused
+from jindou.node.volumes import VolumeError
+from jindou.objects.kinds import Object
+
+SETTLE = 1.0  # seconds for which the failure itself is shown, before the back-off
+
+
+def duration(seconds: float) -> str:
+    """As Go writes it: 10s, 1m20s, 5m0s."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def back_off_after_exit(held: Progress, pod: Object, now: float, message: str = "") -> None:
+    """`message`: the runtime could not start it."""
+    held.failed_at = now
+    held.retry_at = held.backoff.next_after(now)
+    held.waiting = Waiting("RunContainerError", message) if message else None
+    if held.retry_at <= now:
+        return
+    meta = pod["metadata"]
+    where = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
+    delay = duration(held.backoff.delay)
+    said = f"back-off {delay} restarting failed container={held.name} pod={where}"
+    held.later, held.settle_at = Waiting("CrashLoopBackOff", said), now + SETTLE
+
+
+def waiting_after(held: Progress, error: Exception, now: float) -> None:
+    """It was not started: the reason is shown, and it is tried again."""
+    if isinstance(error, PullError):
+        held.waiting = Waiting(error.reason, error.message)
+        held.retry_at = now + max(error.retry_after, SETTLE)
+        if error.reason == "ErrImagePull":
+            said = f"Back-off pulling image: ErrImagePull: {error.message}"
+            held.later, held.settle_at = Waiting("ImagePullBackOff", said), now + SETTLE
+        return
+    known = isinstance(error, (ConfigError, ConfigRefused, VolumeError))
+    reason = "CreateContainerConfigError" if known else "CreateContainerError"
+    held.waiting = Waiting(reason, str(error) or type(error).__name__)
+    held.retry_at = now + held.tries.delay()

@@ -1,0 +1,457 @@
+"""One Pod from its binding to its removal. One worker for each, at most one per uid.
+
+                     refused
+        new ───────────────────────────────┐
+         │                                 ▼
+         ▼          all ended for good   ended ────── deleted ─────▶ gone
+      running ───────────────────────────▶ ▲                          ▲
+         │  deleted, past its deadline,    │                          │
+         ▼  evicted, node stopped          │     the object went away │
+      ending ──── nothing runs any more ───┘ ─────────────────────────┘
+
+running: `plan` says what to do next; the worker does it, tells the API, and waits until something
+happens. Everything slow is a task of its own that wakes the worker when it is done: making the
+sandbox, the start of one container at a time, an end for each container, probes, cleaning up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from jindou.client.retry import Backoff
+from jindou.machine.network import NetworkError
+from jindou.machine.runtimes import StartFailed, State
+from jindou.machine.volumes import VolumesError
+from jindou.node import adoption, status
+from jindou.node.clock import unstamp, wait_for
+from jindou.node.events import pod_ref
+from jindou.node.failures import back_off_after_exit, waiting_after
+from jindou.node.parts import Parts
+from jindou.node.plan import Plan, plan
+from jindou.node.probing import Prober
+from jindou.node.progress import Failing, Progress, ephemeral_of, progress_of, specifications
+from jindou.node.records import Record
+from jindou.node.sandbox import Sandbox, SandboxFailed, make_sandbox, release_sandbox
+from jindou.node.starting import Start, remove_logs, start_container
+from jindou.node.status import Outcome, Seen
+from jindou.node.stopping import clean_up, exit_of, stop_container
+from jindou.node.volumes import VolumeError
+from jindou.node.writer import StatusWriter
+from jindou.objects.errors import CloudError, Conflict, NotFound
+from jindou.objects.kinds import Object
+
+log = logging.getLogger("jindou.pods")
+TERMINAL = ("Succeeded", "Failed")
+DEADLINE = "Pod was active on the node longer than the specified deadline"
+
+
+class Worker:
+    def __init__(self, pod: Object, parts: Parts, refused: Outcome | None = None) -> None:
+        self.pod, self.parts = pod, parts
+        self.uid: str = pod["metadata"]["uid"]
+        told = pod.get("status") or {}
+        self.progress = progress_of(pod)
+        self.containers = specifications(pod)
+        self.outcome = refused or Outcome()
+        self.sandbox: Sandbox | None = None
+        self.addresses: tuple[str, ...] = tuple(held["ip"] for held in told.get("podIPs") or ())
+        self.begun = self.ending = self.halted = self.gone = self.over = False
+        self.end_at = 0.0  # when what is ending has to be over
+        self.start_time = unstamp(told["startTime"]) if told.get("startTime") else 0.0
+        self.writer = StatusWriter(parts.client, pod_ref(pod), self.uid, told, parts.clock)
+        self.finished = asyncio.Event()  # nothing of it runs, and nothing will
+        self._wake = asyncio.Event()
+        self._exits: dict[str, State] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cleaning: set[asyncio.Task[None]] = set()
+        self._preparer: asyncio.Task[None] | None = None
+        self._starter: asyncio.Task[None] | None = None
+        self._starting: Progress | None = None
+        self._stops: dict[str, tuple[asyncio.Task[None], float]] = {}
+        self._probers: dict[str, Prober] = {}
+        self._adopted = self._closing = False
+        self._told = told.get("phase") in TERMINAL  # its end is known already
+        self._prepare_at = 0.0
+        self._prepare_backoff = Backoff(0.5, 15.0)
+
+    # ------------------------------------------------------------ what others tell us
+
+    def adopt(self, record: Record | None, states: Mapping[str, State]) -> None:
+        """Take up what an earlier process left. Before `run`."""
+        wall = self.parts.clock.wall()
+        found = adoption.adopt(self.pod, self.progress, record, states, wall)
+        self.begun = found.begun
+        self.start_time = self.start_time or found.start_time
+        self._adopted = record is not None and not record.rebooted
+        for unit in found.leftovers:
+            self._clean(unit, running=True)
+        for state in found.exits:
+            self.on_exit(state)
+
+    def _follow_adopted(self) -> None:
+        for held in self.progress.values():
+            if held.phase == "running" and held.unit not in self._exits:
+                prober = self._probers[held.name] = Prober(self, self.containers[held.name], held)
+                held.posted = True
+                prober.start()
+
+    def update(self, pod: Object) -> None:
+        self.pod = pod
+        for name, held in ephemeral_of(pod).items():
+            self.progress.setdefault(name, held)
+        self.containers = specifications(pod)
+        if self.sandbox:
+            self.parts.volumes.update(pod)
+        self._wake.set()
+
+    def removed(self) -> None:
+        """The object is gone from the API; what runs must go as well."""
+        self.gone = self.writer.gone = True
+        self._wake.set()
+
+    def halt(self) -> None:
+        """End all containers and start none, until the node is started anew."""
+        self.halted = True
+        self._wake.set()
+
+    def evict(self, reason: str, message: str) -> None:
+        self.outcome = Outcome("Failed", reason, message)
+        self.say("Warning", reason, message)
+        self._end("eviction", 0.0)
+
+    def on_exit(self, state: State) -> None:
+        self._exits[state.id] = state
+        self._wake.set()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def say(self, kind: str, reason: str, message: str, container: str = "") -> None:
+        self.parts.events.record(self.pod, kind, reason, message, container)
+
+    # ------------------------------------------------------------ the Pod's life
+
+    async def run(self) -> None:
+        self._task(self.writer.run(), "writing the status")
+        try:
+            await self._live()
+        finally:
+            await self._close()
+
+    async def _live(self) -> None:
+        self.start_time = self.start_time or self.parts.clock.wall()
+        if self.outcome.phase:
+            self.say("Warning", self.outcome.reason, self.outcome.message)
+            self.over = True
+        else:
+            self._follow_adopted()
+            await self._supervise()
+        await self._finish()
+        self.finished.set()
+        if self.halted:
+            return
+        self._publish()
+        while not (self.gone or self.pod["metadata"].get("deletionTimestamp")):
+            self._wake.clear()
+            await self._wake.wait()
+        if not self.gone:
+            await self.writer.flush()
+            await self._remove_object()
+        self.parts.records.remove(self.uid)
+        remove_logs(self.parts, self.pod)
+
+    async def _supervise(self) -> None:
+        """Until nothing runs and nothing is to be started."""
+        while True:
+            self._wake.clear()
+            now = self.parts.clock.now()
+            self._take_exits()
+            deadline = self._notice(now)
+            self._settle(now)
+            step = plan(self.progress, now, begun=self.begun, ending=self.ending)
+            wake = self._act(step, now)
+            self.over = step.finished
+            self._publish()
+            if step.finished and not (self._starter or self._preparer):
+                return
+            times = [time for time in (wake, step.wake, deadline) if time is not None]
+            await wait_for(self._wake, min(times) - now if times else None, self.parts.clock)
+
+    def _act(self, step: Plan, now: float) -> float | None:
+        """Begin what the plan says; when to look again, for what can't be begun yet."""
+        for name in step.stop:
+            self._stop(name, now)
+        if step.over:
+            self._interrupt()
+            return None
+        if self.sandbox is None:
+            if self._preparer is None and now < self._prepare_at:
+                return self._prepare_at
+            if self._preparer is None:
+                self._preparer = self._task(self._prepare(), "preparing")
+        elif step.start and self._starter is None:
+            self._starting = self.progress[step.start]
+            self._starter = self._task(self._start(self._starting), f"starting {step.start}")
+        return None
+
+    async def _finish(self) -> None:
+        """Give back all that the Pod held on the machine."""
+        for prober in self._probers.values():
+            prober.stop()
+        if self._cleaning:
+            await asyncio.wait(list(self._cleaning))
+        if self.outcome.phase and not self.progress_made:
+            return
+        if self.halted:
+            return
+        backoff = Backoff(0.5, 30.0)
+        while True:
+            try:
+                await release_sandbox(self.uid, self.parts)
+                self.sandbox = None
+                return
+            except (OSError, NetworkError, VolumesError) as error:
+                log.warning("%s could not be released: %s", pod_ref(self.pod), error)
+                await self.parts.clock.sleep(backoff.delay())
+
+    @property
+    def progress_made(self) -> bool:
+        return self.sandbox is not None or any(h.attempt >= 0 for h in self.progress.values())
+
+    async def _remove_object(self) -> None:
+        backoff = Backoff(0.2, 10.0)
+        while not self.gone:
+            try:
+                return await self.parts.client.delete(pod_ref(self.pod), grace=0, uid=self.uid)
+            except (NotFound, Conflict):
+                return
+            except (CloudError, OSError) as error:
+                log.info("%s could not be removed: %s", pod_ref(self.pod), error)
+                await self.parts.clock.sleep(backoff.delay())
+
+    async def _close(self) -> None:
+        """Let go without touching what runs. A unit that is half started is waited for."""
+        self._closing = True
+        for task in list(self._tasks):
+            midway = task is self._starter and self._starting and self._starting.phase == "starting"
+            if not midway:
+                task.cancel()
+        for prober in self._probers.values():
+            prober.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------ noticing
+
+    def _notice(self, now: float) -> float | None:
+        """Whether it has to end; else when it will have to."""
+        meta, spec = self.pod["metadata"], self.pod["spec"]
+        grace = float(spec.get("terminationGracePeriodSeconds") or 0)
+        told = self.pod.get("status") or {}
+        if meta.get("deletionTimestamp") or self.gone:
+            self._end("deletion", float(meta.get("deletionGracePeriodSeconds", grace)))
+        elif self.halted:
+            self._end("halt", grace)
+        elif told.get("phase") in TERMINAL and not self.outcome.phase:
+            self.outcome = Outcome(told["phase"], told.get("reason", ""), told.get("message", ""))
+            self._end("eviction", grace)
+        seconds = spec.get("activeDeadlineSeconds")
+        if seconds is None or self.ending:
+            return None
+        left = self.start_time + float(seconds) - self.parts.clock.wall()
+        if left > 0:
+            return now + left
+        self.outcome = Outcome("Failed", "DeadlineExceeded", DEADLINE)
+        self.say("Normal", "DeadlineExceeded", DEADLINE)
+        self._end("deadline", grace)
+        return None
+
+    def _end(self, why: str, grace: float) -> None:
+        """From now on everything stops; a shorter grace than before counts."""
+        over = self.parts.clock.now() + grace
+        if not self.ending or (over < self.end_at and grace < self._grace):
+            self.end_at, self._grace = over, grace
+        self.ending = True
+        self._why = why
+        self._wake.set()
+
+    _why = ""
+    _grace = 0.0
+
+    def _settle(self, now: float) -> None:
+        for held in self.progress.values():
+            if held.later is not None and held.settle_at <= now:
+                held.waiting, held.later = held.later, None
+                if held.waiting.reason == "CrashLoopBackOff":
+                    meta = self.pod["metadata"]
+                    where = f"{meta['name']}_{meta['namespace']}({self.uid})"
+                    message = f"Back-off restarting failed container {held.name} in pod {where}"
+                    self.say("Warning", "BackOff", message, held.name)
+                elif held.waiting.reason == "ImagePullBackOff":
+                    message = f'Back-off pulling image "{self.containers[held.name]["image"]}"'
+                    self.say("Normal", "BackOff", message, held.name)
+                    self.say("Warning", "Failed", "Error: ImagePullBackOff", held.name)
+
+    def _take_exits(self) -> None:
+        for held in self.progress.values():
+            if held.phase == "running" and held.unit in self._exits:
+                self._collect(held, self._exits.pop(held.unit))
+
+    def _collect(self, held: Progress, state: State) -> None:
+        """A container has exited: keep what there is to know of it, then free what it held."""
+        if prober := self._probers.pop(held.name, None):
+            prober.stop()
+        container = self.containers[held.name]
+        held.terminated = exit_of(self, container, held, state)
+        held.phase, held.ready, held.started, held.process = "exited", False, False, 0
+        held.failing = None
+        held.news.set()
+        if not (held.done or self.ending):
+            back_off_after_exit(held, self.pod, self.parts.clock.now())
+        self.record()
+        self._clean(held.unit)
+
+    # ------------------------------------------------------------ tasks
+
+    def _task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=f"{name} of {self.pod['metadata']['name']}")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._cleaning.discard(task)
+        if task is self._preparer:
+            self._preparer = None
+        if task is self._starter:
+            self._starter = self._starting = None
+        for name in [name for name, held in self._stops.items() if held[0] is task]:
+            del self._stops[name]
+        if not task.cancelled() and (error := task.exception()):
+            log.error("%s failed", task.get_name(), exc_info=error)
+        self._wake.set()
+
+    def _interrupt(self) -> None:
+        """What is still being made is not wanted any more; a unit that is half started is waited for."""
+        if self._preparer:
+            self._preparer.cancel()
+        if self._starter and self._starting and self._starting.phase != "starting":
+            self._starter.cancel()
+
+    def _clean(self, unit: str, *, running: bool = False) -> None:
+        async def clean() -> None:
+            if running:
+                await self.parts.runtime.stop(unit, 0)
+            await clean_up(self.parts, unit)
+
+        self._cleaning.add(self._task(clean(), f"cleaning up {unit}"))
+
+    async def _prepare(self) -> None:
+        try:
+            self.sandbox = await make_sandbox(self.pod, self.parts, adopted=self._adopted)
+            self.addresses = self.sandbox.addresses
+            return
+        except VolumeError as error:
+            self.say("Warning", "FailedMount", str(error))
+        except (NetworkError, SandboxFailed, VolumesError, OSError) as error:
+            self.say("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+        self._prepare_at = self.parts.clock.now() + self._prepare_backoff.delay()
+
+    async def _start(self, held: Progress) -> None:
+        container, clock = self.containers[held.name], self.parts.clock
+        assert self.sandbox
+        if held.phase == "exited":
+            held.backoff.tried(held.failed_at, clock.now())
+        held.later = None
+        try:
+            state = await start_container(Start(self, self.sandbox, container, held))
+        except StartFailed as error:
+            self._start_failed(held, str(error))
+            return
+        except Exception as error:
+            if held.phase == "starting":
+                held.never_began()
+                self.record()
+            waiting_after(held, error, clock.now())
+            if held.waiting and held.waiting.reason not in ("ErrImagePull", "ImagePullBackOff"):
+                self.say("Warning", "Failed", f"Error: {held.waiting.message}", held.name)
+            return
+        held.phase, held.process, held.waiting = "running", state.pid, None
+        held.began = state.started or held.began
+        held.tries.reset()
+        self.begun = self.begun or held.role == "main"
+        self.record()
+        self._wake.set()
+        if self._closing:
+            return
+        prober = self._probers[held.name] = Prober(self, container, held)
+        if await prober.run_post_start():
+            self.record()
+            prober.start()
+        self._wake.set()
+
+    def _start_failed(self, held: Progress, message: str) -> None:
+        """The runtime said no: as if it had run, and exited with 128."""
+        wall, now = self.parts.clock.wall(), self.parts.clock.now()
+        held.terminated = status.terminated(held, 128, "StartError", message, wall)
+        held.phase = "exited"
+        self.begun = self.begun or held.role == "main"
+        if not held.done:
+            back_off_after_exit(held, self.pod, now, message)
+        self.say("Warning", "Failed", f"Error: {message}", held.name)
+        self.record()
+
+    def _stop(self, name: str, now: float) -> None:
+        held = self.progress[name]
+        failing = held.failing or Failing("", None)
+        spec = float(self.pod["spec"].get("terminationGracePeriodSeconds") or 0)
+        if self.ending:
+            grace, message = max(self.end_at - now, 0.0), f"Stopping container {name}"
+        else:
+            grace = spec if failing.grace is None else float(failing.grace)
+            message = failing.message or f"Stopping container {name}"
+        before = self._stops.get(name)
+        if before and before[1] <= now + grace + 0.5:
+            return
+        if before:
+            before[0].cancel()
+        else:
+            self.say("Normal", "Killing", message, name)
+        held.ending = self._why if self.ending else ("probe" if held.failing else "completion")
+        if prober := self._probers.get(name):
+            prober.stop()
+        work = stop_container(self, self.containers[name], held, grace, hooked=before is not None)
+        self._stops[name] = (self._task(work, f"stopping {name}"), now + grace)
+
+    # ------------------------------------------------------------ telling
+
+    def record(self) -> None:
+        self.parts.records.write(self.pod, self.progress, self.begun, self.start_time)
+
+    def processes(self, container: Object) -> tuple[int, int]:
+        shared = [held.process for held in self.progress.values() if held.phase == "running"]
+        target = self.progress.get(container.get("targetContainerName") or "")
+        return (shared[0] if shared else 0), (target.process if target else 0)
+
+    def seen(self) -> Seen:
+        return Seen(
+            self.pod, self.progress, self.sandbox is not None, self.addresses,
+            self.parts.host_addresses, self.start_time, self.begun,
+            self.ending or self.over, self.outcome,
+        )  # fmt: skip
+
+    def _publish(self) -> None:
+        if self.halted or self.gone or self._told:
+            return
+        seen = self.seen()
+        outside = (self.pod.get("status") or {}).get("conditions") or ()
+        told = {**self.writer.known, "conditions": self.writer.known.get("conditions") or outside}
+        found = status.status(seen, told, self.parts.clock.wall())
+        fresh = found["phase"] == "Pending" and not any(
+            held.waiting or held.terminated or held.phase == "running"
+            for held in self.progress.values()
+        )
+        self.writer.offer(found, urgent=not fresh)

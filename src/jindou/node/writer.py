@@ -1,0 +1,78 @@
+"""Writes the status of one Pod: only what changed, the newest only, until the server has it.
+
+While the server is away nothing waits for it: a later status replaces one that is not yet written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from jindou.client import Client
+from jindou.client.retry import Backoff
+from jindou.node.clock import Clock, wait_for
+from jindou.node.status import changes
+from jindou.objects.errors import CloudError, Conflict, NotFound
+from jindou.objects.kinds import Object, Ref
+
+log = logging.getLogger("jindou.status")
+LINGER = 0.5  # seconds that news which will soon be old may wait
+
+
+class StatusWriter:
+    """`known` is the status that the server is known to have."""
+
+    def __init__(self, client: Client, ref: Ref, uid: str, known: Object, clock: Clock) -> None:
+        self._client, self._ref, self._uid, self._clock = client, ref, uid, clock
+        self.known: dict[str, Any] = dict(known)
+        self._wanted: Object | None = None
+        self._urgent = asyncio.Event()
+        self._offered = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.gone = False
+
+    def offer(self, status: Object, urgent: bool = True) -> None:
+        """This is the status now."""
+        self._wanted = status
+        if not changes(self.known, status):
+            return
+        self._idle.clear()
+        self._offered.set()
+        if urgent:
+            self._urgent.set()
+
+    async def flush(self) -> None:
+        """Until the newest status is written, or there is nothing to write it to."""
+        self._urgent.set()
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        backoff = Backoff(0.2, 10.0)
+        while not self.gone:
+            await self._offered.wait()
+            await wait_for(self._urgent, LINGER, self._clock)
+            self._offered.clear()
+            self._urgent.clear()
+            while not self.gone and (part := changes(self.known, self._wanted or {})):
+                if await self._write(part):
+                    backoff.reset()
+                else:
+                    await self._clock.sleep(backoff.delay())
+            if not self._offered.is_set():
+                self._idle.set()
+        self._idle.set()
+
+    async def _write(self, part: Object) -> bool:
+        body = {"metadata": {"uid": self._uid}, "status": part}
+        try:
+            await self._client.patch(self._ref, body, part="status", how="strategic")
+        except (NotFound, Conflict) as error:  # another Pod has the name by now
+            log.debug("%s: %s", self._ref, error)
+            self.gone = True
+        except (CloudError, OSError) as error:
+            log.info("the status of %s was not written: %s", self._ref, error)
+            return False
+        self.known.update(part)
+        return True
