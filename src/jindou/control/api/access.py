@@ -189,18 +189,24 @@ class Access:
         stored = self._store.get(f"{RBAC}{plural}/{ref['name']}")
         if stored is None:
             return
-        role = decoded(stored.value)
+        yield from self._rules(decoded(stored.value), set())
+
+    def _rules(self, role: dict[str, Any], seen: set[str]) -> Iterable[dict[str, Any]]:
+        """Of a role; one that gathers others has what they have at this moment."""
         gathered = role.get("aggregationRule")
         if gathered is None:
             yield from role.get("rules") or ()
             return
+        seen.add(role["metadata"]["name"])
+        parts = [decoded(other.value) for other in self._store.scan(f"{RBAC}clusterroles/").items]
         for held in gathered.get("clusterRoleSelectors") or ():
             selector = from_object(held)
             assert selector is not None
-            for other in self._store.scan(f"{RBAC}clusterroles/").items:
-                part = decoded(other.value)
-                if selector.matches(part["metadata"].get("labels")):
-                    yield from part.get("rules") or ()
+            for part in parts:
+                meta = part["metadata"]
+                if meta["name"] not in seen and selector.matches(meta.get("labels")):
+                    yield from self._rules(part, seen)
+                    seen.add(meta["name"])
 
 
 @lru_cache(2048)

@@ -127,7 +127,7 @@ class Connect:
         headers = [("Content-Type", "text/plain")]
         if response.headers.get("content-length", "").isdigit():
             answer = await forwarding.answer_of(request, response)
-            answer.headers = headers  # type: ignore[union-attr]
+            answer.headers = headers
             return answer
         return forwarding.streamed(response, headers)
 
@@ -214,7 +214,7 @@ def one(query: Query, name: str) -> str:
 
 def flag(query: Query, name: str) -> bool:
     held = query.get(name)
-    return bool(held) and held[0] in TRUE
+    return held is not None and len(held) > 0 and held[0] in TRUE
 
 
 def container_of(pod: Object, asked: str) -> str:
