@@ -71,9 +71,10 @@ class ApiServer:
             self.engine, self.access, tokens, self._connect, self._documents, report or _report
         )
 
-    async def start(self) -> None:
-        """Write what every cluster has from the beginning; what is there already stays."""
-        await bootstrap.bootstrap(self.engine, self._settings)
+    async def start(self, address: str = "") -> None:
+        """Write what every cluster has from the beginning; what is there already stays. `address` is
+        where pods reach the API ("": where it listens)."""
+        await bootstrap.bootstrap(self.local(), self._settings, address)
         self._cleanup.start()
 
     def local(self, user: User = CONTROLLERS, manager: str = "") -> LocalClient:
