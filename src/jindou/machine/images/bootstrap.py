@@ -97,7 +97,7 @@ def finish(
     digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
     hold.add(digest)
     contents.blobs.put(config)
-    layers = [Descriptor(f"{manifests.OCI_LAYER}+zstd", one.digest, one.size) for one in taken]
+    layers = [Descriptor(f"{manifests.OCI_LAYER}+gzip", one.digest, one.size) for one in taken]
     manifest = manifests.compose((digest, len(config)), layers)
     return assemble(contents, hold, manifest, manifests.OCI_MANIFEST, taken, [parse(name).name])
 

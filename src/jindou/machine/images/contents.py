@@ -25,6 +25,7 @@ from jindou.machine.images.blobs import Blobs
 from jindou.machine.images.layers import Layer, Layers
 from jindou.machine.images.paths import Paths, write_file
 from jindou.machine.images.references import is_digest, parse
+from jindou.machine.images.unpack import Owner
 from jindou.settings import Settings
 
 
@@ -50,7 +51,8 @@ class Contents:
         self.blobs = Blobs(self.paths)
         self.layers = Layers(self.paths)
         self.problems: list[str] = []
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # one change of the index at a time
+        self._holds = threading.Lock()  # never held while the disk is waited for
         self._held: Counter[str] = Counter()
         self._records: Mapping[str, Record] = {}
         self._names: Mapping[str, str] = {}
@@ -58,7 +60,7 @@ class Contents:
         self._load()
         for left in self.paths.work.iterdir():
             remove(left)
-        self.sweep({*self._records}, everything=False)
+        self.sweep({*self._records})
 
     def close(self) -> None:
         os.close(self._lock_file)
@@ -100,6 +102,17 @@ class Contents:
         made = self._images[digest] = Image(digest, names, config, record.size)
         return made
 
+    def lower(self, digest: str) -> tuple[list[Path], Owner | None]:
+        """The folders of an image's layers, the lowest first, and what its root is. A layer that
+        comes twice counts where it comes last: all that it brings or hides, it does there again."""
+        layers = [self.layers.get(key) for key in self.record(digest).layers]
+        here = [layer for layer in layers if layer is not None]
+        if len(here) != len(layers):
+            raise ImageError(f"image {digest} has lost a layer: delete it and get it again")
+        keys = [*dict.fromkeys(layer.key for layer in reversed(here))][::-1]
+        owner = next((layer.root for layer in reversed(here) if layer.root), None)
+        return [self.layers.root(key) for key in keys], owner
+
     # holding
 
     @contextmanager
@@ -109,7 +122,7 @@ class Contents:
         try:
             yield hold
         finally:
-            with self._lock:
+            with self._holds:
                 self._held.subtract(hold.names)
                 self._held += Counter()
 
@@ -120,8 +133,10 @@ class Contents:
     ) -> Image:
         """Name an image whose content is here and held."""
         found = manifests.manifest(manifests.document(data, "the manifest"), media_type)
-        with self._lock:
-            digest = self.blobs.put(data)
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        with self.holding() as hold:
+            hold.add(digest)
+            self.blobs.put(data)
             self.layers.sync()
             record = Record(
                 found.config.digest,
@@ -130,10 +145,11 @@ class Contents:
                 found.media_type,
                 sum(layer.size for layer in layers),
             )
-            self._write(
-                {**self._records, digest: record},
-                {**self._names, **dict.fromkeys(names, digest)},
-            )
+            with self._lock:
+                self._write(
+                    {**self._records, digest: record},
+                    {**self._names, **dict.fromkeys(names, digest)},
+                )
         image = self._image(digest)
         assert image is not None
         return image
@@ -160,35 +176,43 @@ class Contents:
             self._write(self._records, names)
             return digest
 
-    def sweep(self, keep: Collection[str], *, only: str = "", everything: bool = True) -> int:
+    def sweep(self, keep: Collection[str], *, only: str = "") -> int:
         """Remove images that have no name and are not in `keep` (or just `only`), and all content
         that then belongs to no image and is not held. Returns the bytes freed."""
-        away: list[Path] = []
-        freed = 0
         with self._lock:
             named = {*self._names.values(), *keep}
             gone = {
-                digest
-                for digest in self._records
-                if digest not in named and not self._held[digest] and only in ("", digest)
+                digest for digest in self._records if digest not in named and only in ("", digest)
             }
-            if gone and everything:
+            with self._holds:
+                gone -= self._held.keys()
+            if gone:
                 self._write({d: r for d, r in self._records.items() if d not in gone}, self._names)
-            needed = {name for name, count in self._held.items() if count > 0}
-            for digest, record in self._records.items():
-                needed |= {digest, *record.content}
-            for key in self.layers.all():
-                if key not in needed:
-                    folder, size = self.layers.retire(key)
-                    away.append(folder)
-                    freed += size
-            for digest in self.blobs.all():
-                if digest not in needed:
-                    freed += self.blobs.size(digest)
-                    self.blobs.path(digest).unlink()
-        for folder in away:
-            remove(folder)
+            with self._holds:
+                away, freed = self._retire()
+        for path in away:
+            remove(path)
         return freed
+
+    def _retire(self) -> tuple[list[Path], int]:
+        """Content of no image that no job holds goes out of sight: who holds it from now on sees
+        that it is not here."""
+        needed = {*self._held}
+        for digest, record in self._records.items():
+            needed |= {digest, *record.content}
+        away: list[Path] = []
+        freed = 0
+        for key in self.layers.all():
+            if key not in needed:
+                folder, size = self.layers.retire(key)
+                away.append(folder)
+                freed += size
+        for digest in self.blobs.all():
+            if digest not in needed:
+                freed += self.blobs.size(digest)
+                away.append(self.paths.fresh())
+                os.rename(self.blobs.path(digest), away[-1])
+        return away, freed
 
     def verify(self) -> list[str]:
         """Read everything, and say what is damaged."""
@@ -271,7 +295,7 @@ class Hold:
         self.names: Counter[str] = Counter()
 
     def add(self, *names: str) -> None:
-        with self._contents._lock:
+        with self._contents._holds:
             self.names.update(names)
             self._contents._held.update(names)
 

@@ -46,7 +46,15 @@ def take_layer(
         except BaseException:
             shutil.rmtree(fresh.folder, ignore_errors=True)
             raise
-        return Taken(digest, contents.blobs.size(digest), fresh)
+        return Taken(digest, contents.blobs.size(digest), _named(contents, hold, fresh, digest))
+
+
+def _named(contents: Contents, hold: Hold, fresh: Fresh, digest: str) -> Layer | Fresh:
+    """A layer that no other has a say in is shared from now on."""
+    if fresh.unpacked.implied:
+        return fresh
+    hold.add(key_of(fresh.diff))
+    return contents.layers.publish(fresh, fresh.diff, (), contents.blobs.path(digest))
 
 
 def take_blob(
@@ -79,7 +87,8 @@ def take_plain(contents: Contents, hold: Hold, file: IO[bytes]) -> Taken:
         hold.add(digest)
         contents.blobs.keep(packed, digest)
     file.seek(0)
-    return Taken(digest, contents.blobs.size(digest), contents.layers.receive(read_file(file), ""))
+    fresh = contents.layers.receive(read_file(file), "")
+    return Taken(digest, contents.blobs.size(digest), _named(contents, hold, fresh, digest))
 
 
 def known_layer(
@@ -109,12 +118,23 @@ def assemble(
             layer = one.layer
             if isinstance(layer, Fresh):
                 hold.add(key_of(layer.diff), key_of(chain_id))
-                blob = contents.blobs.path(one.digest)
-                layer = contents.layers.publish(layer, chain_id, layers, blob)
+                layer = _publish(contents, one.digest, layer, chain_id, layers)
             layers.append(layer)
         return contents.add(manifest, media_type, layers, names)
     finally:
         discard(taken)
+
+
+def _publish(
+    contents: Contents, digest: str, fresh: Fresh, chain: str, below: Sequence[Layer]
+) -> Layer:
+    if (known := contents.layers.find(fresh.diff, chain)) is not None:
+        return known
+    blob = contents.blobs.path(digest)
+    if not fresh.folder.exists():  # the same layer once more, at another height
+        with open(blob, "rb") as file:
+            fresh = contents.layers.receive(read_file(file), fresh.diff)
+    return contents.layers.publish(fresh, chain, below, blob)
 
 
 def discard(taken: Sequence[Taken]) -> None:

@@ -52,7 +52,7 @@ class Roots:
         try:
             folder.mkdir(mode=0o711)
         except FileExistsError:
-            if self.images.get(unit) == digest and str(root) in mounts.mount_points(root):
+            if self.images.get(unit) == digest and os.path.ismount(root):
                 return root
             self._clear(folder)
             folder.mkdir(mode=0o711)
@@ -113,7 +113,7 @@ class Roots:
     def _clear(self, folder: Path) -> None:
         if not folder.exists():
             return
-        for place in mounts.mount_points(folder):
+        for place in (*mounts.mount_points(folder), str(folder / "root")):
             mounts.unmount(place)
         away = self._paths.fresh()
         os.rename(folder, away)

@@ -7,28 +7,87 @@ whatever the caller does next (`unmount` after a cancelled `mount`) finds a sett
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jindou.machine.images import Image, ImageError, Progress, Report, archives, bootstrap, exports
+from jindou.machine.images import (
+    Credentials,
+    Image,
+    ImageError,
+    Progress,
+    Report,
+    archives,
+    bootstrap,
+    exports,
+)
 from jindou.machine.images.contents import Contents
+from jindou.machine.images.pulls import Puller
+from jindou.machine.images.references import Reference, is_digest, parse
+from jindou.machine.images.registry import Registry
 from jindou.machine.images.roots import Roots
 from jindou.machine.images.work import follow, in_thread
 from jindou.settings import Settings
+from jindou.transport.client import Pool
 
 LONG_JOBS = 8
+
+
+class Pulling:
+    """One pull that any number of callers wait for; it ends early when the last of them leaves."""
+
+    task: asyncio.Task[Image]
+
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._reports: list[Report] = []
+
+    def report(self, progress: Progress) -> None:
+        for report in self._reports:
+            report(progress)
+
+    async def wait(self, report: Report | None) -> Image:
+        self._waiting += 1
+        if report:
+            self._reports.append(report)
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self._waiting -= 1
+            if report:
+                self._reports.remove(report)
+            if not self._waiting and not self.task.done():
+                self.task.cancel()
+                await asyncio.wait([self.task])
+                if not self.task.cancelled():
+                    self.task.exception()
 
 
 class ImageStore:
     """The `Images` of a real machine. Opening checks what is on disk; close it before another opens."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, *, insecure: Collection[str] = (), pause: float = 0.5
+    ) -> None:
+        """`insecure`: registries that are spoken to without TLS; `pause`: seconds, before the
+        second attempt at one that fails (each further one waits twice as long)."""
         self._contents = Contents(settings)
         self._roots = Roots(self._contents.paths)
         self._threads = ThreadPoolExecutor(LONG_JOBS, thread_name_prefix="images")
+        self._puller = Puller(self._contents, self._threads)
+        self._insecure = frozenset(insecure)
+        self._pause = pause
+        self._pool: Pool | None = None
+        self._pulls: dict[Hashable, Pulling] = {}
 
     async def close(self) -> None:
+        for pulling in [*self._pulls.values()]:
+            pulling.task.cancel()
+            await asyncio.wait([pulling.task])
+        if self._pool is not None:
+            self._pool.close()
         self._threads.shutdown(wait=True)
         self._contents.close()
 
@@ -73,6 +132,36 @@ class ImageStore:
 
     # jobs
 
+    async def pull(
+        self,
+        reference: str,
+        credentials: Collection[Credentials] = (),
+        report: Report | None = None,
+    ) -> Image:
+        if is_digest(reference):
+            if image := self.find(reference):
+                return image
+            raise ImageError(f"{reference} names no registry to get it from", missing=True)
+        parsed = parse(reference)
+        key = (parsed.name, tuple(credentials))
+        pulling = self._pulls.get(key)
+        if pulling is None:
+            pulling = self._pulls[key] = Pulling()
+            work = self._pull(parsed, credentials, pulling.report)
+            pulling.task = asyncio.create_task(work)
+            pulling.task.add_done_callback(lambda _: self._pulls.pop(key, None))
+        return await pulling.wait(report)
+
+    async def _pull(
+        self, reference: Reference, credentials: Collection[Credentials], report: Report
+    ) -> Image:
+        if self._pool is None:
+            self._pool = Pool(ssl.create_default_context())
+        registry = Registry(
+            self._pool, reference, credentials, insecure=self._insecure, pause=self._pause
+        )
+        return await self._puller.pull(registry, reference, report)
+
     def bootstrap(self, name: str, force: bool = False) -> AsyncIterator[Progress]:
         async def job(report: Report) -> None:
             recipe = bootstrap.recipe_name(name)
@@ -103,16 +192,11 @@ class ImageStore:
         def work(report: Report) -> Path:
             with self._contents.holding() as hold:
                 found = self._contents.resolve(digest)
-                if found is None:
+                if found is not None:
+                    hold.add(found, *self._contents.record(found).content)
+                if found is None or self._contents.resolve(found) is None:
                     raise ImageError(f"image {digest} is not here", missing=True)
-                hold.add(found)
-                layers = [
-                    self._contents.layers.get(key) for key in self._contents.record(found).layers
-                ]
-                owner = next((one.root for one in reversed(layers) if one and one.root), None)
-                lower = [self._contents.layers.root(one.key) for one in layers if one]
-                if len(lower) != len(layers):
-                    raise ImageError(f"image {digest} has lost a layer: delete it and get it again")
+                lower, owner = self._contents.lower(found)
                 return self._roots.mount(unit, found, lower, owner)
 
         return await in_thread(None, work)

@@ -213,8 +213,8 @@ def _unzstd(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def compress(pieces: Iterator[bytes], write: Callable[[bytes], object]) -> None:
-    """To zstd, with a fixed level and no threads: the same bytes come out each time."""
-    machine = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
+    """To gzip, which every tool reads, without a time in it: the same bytes come out each time."""
+    machine = zlib.compressobj(1, wbits=31)
     for piece in pieces:
         if packed := machine.compress(piece):
             write(packed)
