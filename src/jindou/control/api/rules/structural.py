@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from jindou.control.api.resources.schema import Schema, from_document
-from jindou.control.api.rules.names import duplicate, invalid, required, unsupported
+from jindou.control.api.rules.formats import fits
+from jindou.control.api.rules.names import duplicate, invalid, quoted, required, unsupported
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
@@ -24,6 +25,10 @@ TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
 }
+ALTERNATIVES = (
+    ("anyOf", "must validate at least one schema (anyOf)"),
+    ("oneOf", "must validate one and only one schema (oneOf)"),
+)
 GO_NAMES = {
     dict: "object",
     list: "array",
@@ -54,6 +59,10 @@ def _check(schema: Schema, value: Any, at: str, found: list[Fault]) -> None:
     elif schema.type and not _is(value, schema.type):
         found.append(_wrong_type(at, value, schema.type))
         return
+    _combined(schema.extra, value, at, found)
+    if isinstance(value, str) and schema.format and not fits(schema.format, value):
+        says = f"{at} in body must be of type {schema.format}: {quoted(value)}"
+        found.append(Fault("FieldValueTypeInvalid", f"Invalid value: {quoted(value)}: {says}", at))
     _constraints(schema.extra, value, at, found)
     if isinstance(value, dict):
         _object(schema, value, at, found)
@@ -124,7 +133,6 @@ def _constraints(extra: Mapping[str, Any], value: Any, at: str, found: list[Faul
             found.append(invalid(at, value, f"{at} in body shouldn't contain duplicates"))
     elif isinstance(value, dict):
         _length(extra, len(value), at, found, "Properties", "properties")
-    _combined(extra, value, at, found)
 
 
 @lru_cache(512)
@@ -177,23 +185,45 @@ def _length(
 
 
 def _combined(extra: Mapping[str, Any], value: Any, at: str, found: list[Fault]) -> None:
-    """allOf, anyOf, oneOf and not: schemas that only restrict, so they are read as they stand."""
+    """allOf, anyOf, oneOf and not: schemas that only restrict. Of alternatives that all fail, the
+    nearest one says why."""
+    if not extra:
+        return
+    for word, says in ALTERNATIVES:
+        nodes = extra.get(word)
+        if not nodes:
+            continue
+        told = [_node(node, value, at) for node in nodes]
+        fitting = told.count([])
+        if fitting == 1 or (fitting and word == "anyOf"):
+            continue
+        if word == "oneOf":
+            counted = f"Found {fitting} valid alternatives" if fitting else "Found none valid"
+            says = f"{says}. {counted}"
+        found.append(Fault("FieldValueInvalid", f'Invalid value: "": "{at}" {says}', "<nil>"))
+        if not fitting:
+            found.extend(min(told, key=len))
     for node in extra.get("allOf", ()):
         found.extend(_node(node, value, at))
-    any_of, one_of = extra.get("anyOf"), extra.get("oneOf")
-    if any_of and all(_node(node, value, at) for node in any_of):
-        found.append(_unfit(at, "must validate at least one schema (anyOf)"))
-    if one_of and sum(not _node(node, value, at) for node in one_of) != 1:
-        found.append(_unfit(at, "must validate one and only one schema (oneOf)"))
     if "not" in extra and not _node(extra["not"], value, at):
-        found.append(_unfit(at, "must not validate the schema (not)"))
-
-
-def _unfit(at: str, says: str) -> Fault:
-    return Fault("FieldValueInvalid", f'Invalid value: "": "{at}" {says}', at)
+        says = f'Invalid value: "": "{at}" must not validate the schema (not)'
+        found.append(Fault("FieldValueInvalid", says, "<nil>"))
 
 
 def _node(node: Mapping[str, Any], value: Any, at: str) -> list[Fault]:
     found: list[Fault] = []
-    _check(from_document({**node, "nullable": True}), value, at, found)
+    _check(_schema_of(node), value, at, found)
     return found
+
+
+_BUILT: dict[int, tuple[Mapping[str, Any], Schema]] = {}
+
+
+def _schema_of(node: Mapping[str, Any]) -> Schema:
+    """Of a logical part of a schema, built once; the part is held so that its id stays its own."""
+    held = _BUILT.get(id(node))
+    if held is None:
+        if len(_BUILT) > 4096:
+            _BUILT.clear()
+        held = _BUILT[id(node)] = (node, from_document({**node, "nullable": True}))
+    return held[1]
