@@ -51,9 +51,9 @@ def _maps(version: int) -> str:
     slot = "numgen random mod 2"  # only its type counts
     return f"""
     map services{version} {{ type {kind} . inet_proto . inet_service : verdict; }}
-    map endpoints{version} {{ typeof {word} daddr . {PORT} . {slot} : {word} daddr . tcp dport; }}
+    map endpoints{version} {{ typeof {word} daddr . {PORT} . {slot} : {word} daddr . th dport; }}
     map nodeports{version} {{ type inet_proto . inet_service : verdict; }}
-    map node_endpoints{version} {{ typeof {PORT} . {slot} : {word} daddr . tcp dport; }}
+    map node_endpoints{version} {{ typeof {PORT} . {slot} : {word} daddr . th dport; }}
     set refused{version} {{ type {kind} . inet_proto . inet_service; }}
     set refused_ports{version} {{ type inet_proto . inet_service; }}
     set hairpin{version} {{ type {kind} . {kind}; }}
