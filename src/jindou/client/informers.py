@@ -25,6 +25,7 @@ Key = tuple[str, str]  # namespace, name
 Handler = Callable[[Object | None, Object | None], None]  # (old, new); None: absent
 Keep = Callable[[Object], Object]
 Keys = Callable[[Object], Iterable[str]]
+View = tuple[Kind, str, Keep | None]  # kind, field selector, projection
 
 
 class Held(NamedTuple):
@@ -37,6 +38,13 @@ def without_managed_fields(obj: Object) -> Object:
     """What controllers and the node hold: all but the record of who set which field."""
     obj["metadata"].pop("managedFields", None)
     return obj
+
+
+def only_metadata(obj: Object) -> Object:
+    meta = obj["metadata"]
+    meta.pop("managedFields", None)
+    meta.pop("annotations", None)
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": meta}
 
 
 def _key(obj: Object) -> Key:
@@ -69,6 +77,7 @@ class Informer:
         self._handlers: list[Handler] = []
         self._indexes: dict[str, Keys] = {}
         self._index: dict[tuple[str, str], dict[Key, None]] = {}
+        self._waiters: list[tuple[str, asyncio.Future[None]]] = []
 
     # ------------------------------------------------------------ reading
 
@@ -86,7 +95,7 @@ class Informer:
             if not namespace or key[0] == namespace
         ]
 
-    def keys(self) -> Iterator[Key]:
+    def names(self) -> Iterator[Key]:
         return iter(list(self._held))
 
     def __len__(self) -> int:
@@ -103,7 +112,7 @@ class Informer:
     def by(self, name: str, key: str) -> list[Object]:
         return [_decode(self._held[found].data) for found in self._index.get((name, key), ())]
 
-    def keys_by(self, name: str, key: str) -> list[Key]:
+    def names_by(self, name: str, key: str) -> list[Key]:
         return list(self._index.get((name, key), ()))
 
     def on_change(self, handler: Handler) -> None:
@@ -111,6 +120,24 @@ class Informer:
         self._handlers.append(handler)
         for held in list(self._held.values()):
             self._tell((handler,), None, _decode(held.data))
+
+    async def caught_up(self, revision: str, timeout: float = 30.0) -> bool:
+        """Wait until what is held here includes a write that returned `revision`."""
+        if not revision or self._seen(revision):
+            return True
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, waiter))
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters = [pair for pair in self._waiters if pair[1] is not waiter]
+        return True
+
+    def _seen(self, revision: str) -> bool:
+        return int(self.revision or 0) >= int(revision)
 
     # ------------------------------------------------------------ following
 
@@ -148,7 +175,7 @@ class Informer:
                 self._put(key, obj)
         for key in [key for key in self._held if key not in found]:
             self._remove(key)
-        self.revision = listing.revision
+        self._reached(listing.revision)
 
     def _watch(self) -> AsyncIterator[Event]:
         return self._client.watch(
@@ -165,7 +192,13 @@ class Informer:
             self._remove(_key(obj), obj)
         elif event.type != "BOOKMARK":
             self._put(_key(obj), obj)
-        self.revision = obj["metadata"].get("resourceVersion") or self.revision
+        self._reached(obj["metadata"].get("resourceVersion") or self.revision)
+
+    def _reached(self, revision: str) -> None:
+        self.revision = revision
+        for awaited, waiter in self._waiters:
+            if not waiter.done() and self._seen(awaited):
+                waiter.set_result(None)
 
     def _put(self, key: Key, obj: Object) -> None:
         obj.setdefault("apiVersion", self.kind.api_version)
@@ -218,32 +251,41 @@ class Informer:
 
 
 class Informers:
-    """One informer for each kind, shared by all that ask; `run` follows them, also later ones."""
+    """One informer for each kind and view of it, shared by all that ask; `run` follows them, and
+    those asked for later too."""
 
     def __init__(self, client: Client, keep: Keep | None = without_managed_fields) -> None:
         self._client = client
         self._keep = keep
-        self._informers: dict[Kind, Informer] = {}
-        self._tasks: dict[Kind, asyncio.Task[None]] = {}
+        self._informers: dict[View, Informer] = {}
+        self._tasks: dict[View, asyncio.Task[None]] = {}
         self._running = False
 
-    def of(self, kind: Kind) -> Informer:
-        informer = self._informers.get(kind)
+    def of(self, kind: Kind, *, fields: str = "", keep: Keep | None = None) -> Informer:
+        view = (kind, fields, keep)
+        informer = self._informers.get(view)
         if informer is None:
-            informer = self._informers[kind] = Informer(self._client, kind, keep=self._keep)
+            informer = Informer(self._client, kind, fields=fields, keep=keep or self._keep)
+            self._informers[view] = informer
             if self._running:
-                self._start(informer)
+                self._start(view)
         return informer
+
+    def metadata_of(self, kind: Kind) -> Informer:
+        """For who reads nothing but metadata: the whole objects only where they are held anyway."""
+        whole = self._informers.get((kind, "", None))
+        return whole or self.of(kind, keep=only_metadata)
 
     def all(self) -> list[Informer]:
         return list(self._informers.values())
 
     def forget(self, kind: Kind) -> None:
         """Stop following a kind that is served no more."""
-        self._informers.pop(kind, None)
-        task = self._tasks.pop(kind, None)
-        if task is not None:
-            task.cancel()
+        for view in [view for view in self._informers if view[0] == kind]:
+            del self._informers[view]
+            task = self._tasks.pop(view, None)
+            if task is not None:
+                task.cancel()
 
     async def wait_until_synced(self) -> None:
         for informer in self.all():
@@ -253,8 +295,8 @@ class Informers:
         """Follow until cancelled."""
         self._running = True
         try:
-            for informer in self.all():
-                self._start(informer)
+            for view in list(self._informers):
+                self._start(view)
             await asyncio.Event().wait()
         finally:
             self._running = False
@@ -264,9 +306,9 @@ class Informers:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, informer: Informer) -> None:
-        task = asyncio.create_task(informer.run(), name=f"informer {informer.kind.plural}")
-        self._tasks[informer.kind] = task
+    def _start(self, view: View) -> None:
+        task = asyncio.create_task(self._informers[view].run(), name=f"informer {view[0].plural}")
+        self._tasks[view] = task
 
 
 def _decode(data: bytes) -> Object:

@@ -1,0 +1,107 @@
+"""Who controls what: controller references, adoption and release.
+
+An object has at most one controller. One that matches a selector and has none is adopted; one that
+no longer matches is released. Both are written only if nobody wrote in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from jindou.client import Client
+from jindou.objects.errors import Conflict, NotFound
+from jindou.objects.kinds import Kind, Object, Ref, ref_of
+from jindou.objects.selectors import Selector
+
+
+def controller_of(obj: Mapping[str, Any]) -> Object | None:
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            found: Object = reference
+            return found
+    return None
+
+
+def controller_uid(obj: Mapping[str, Any]) -> str:
+    owner = controller_of(obj)
+    return owner["uid"] if owner else ""
+
+
+def reference_to(kind: Kind, owner: Object) -> Object:
+    meta = owner["metadata"]
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.name,
+        "name": meta["name"],
+        "uid": meta["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+class Candidate(NamedTuple):
+    """What a claim is decided on; `item` is what the caller gets back."""
+
+    labels: Mapping[str, str]
+    owner: str  # uid of its controller, "" for none
+    deleting: bool
+    item: Any
+
+
+class Claims(NamedTuple):
+    owned: list[Any]
+    adopt: list[Any]
+    release: list[Any]
+
+
+def plan_claims(
+    owner_uid: str, owner_deleting: bool, selector: Selector, candidates: Iterable[Candidate]
+) -> Claims:
+    claims = Claims([], [], [])
+    for candidate in candidates:
+        if candidate.owner:
+            if candidate.owner != owner_uid:
+                continue
+            if selector.matches(candidate.labels):
+                claims.owned.append(candidate.item)
+            elif not owner_deleting:
+                claims.release.append(candidate.item)
+        elif not owner_deleting and not candidate.deleting and selector.matches(candidate.labels):
+            claims.adopt.append(candidate.item)
+    return claims
+
+
+async def still_there(client: Client, kind: Kind, owner: Object) -> bool:
+    """Asked of the API itself before anything is adopted: our own view may be old."""
+    meta = owner["metadata"]
+    try:
+        live = await client.get(ref_of(kind, owner))
+    except NotFound:
+        return False
+    return live["metadata"]["uid"] == meta["uid"] and not live["metadata"].get("deletionTimestamp")
+
+
+async def adopt(client: Client, kind: Kind, obj: Object, reference: Object) -> Object | None:
+    references = [*(obj["metadata"].get("ownerReferences") or ()), reference]
+    return await _write(client, ref_of(kind, obj), obj, references)
+
+
+async def release(client: Client, kind: Kind, obj: Object, owner_uid: str) -> Object | None:
+    references = obj["metadata"].get("ownerReferences") or ()
+    rest = [reference for reference in references if reference["uid"] != owner_uid]
+    return await _write(client, ref_of(kind, obj), obj, rest)
+
+
+async def _write(client: Client, ref: Ref, obj: Object, references: list[Object]) -> Object | None:
+    """None where it is gone, or has changed: the change will wake us again."""
+    meta = obj["metadata"]
+    changes = {
+        "uid": meta["uid"],
+        "resourceVersion": meta["resourceVersion"],
+        "ownerReferences": references,
+    }
+    try:
+        return await client.patch(ref, {"metadata": changes})
+    except (NotFound, Conflict):
+        return None

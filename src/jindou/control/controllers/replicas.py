@@ -1,0 +1,119 @@
+"""How many Pods to make or delete, which first, and what the status says: decisions only."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jindou.control.controllers import conditions
+from jindou.control.controllers.pod_facts import PodFacts
+from jindou.objects.kinds import Object
+from jindou.objects.selectors import Labels
+
+BURST = 500  # Pods made or deleted in one look
+PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+
+
+class Replicas(NamedTuple):
+    create: int
+    delete: list[PodFacts]
+
+
+def plan_replicas(
+    wanted: int, active: Sequence[PodFacts], related: Iterable[PodFacts], now: float
+) -> Replicas:
+    """`related`: the Pods of all replica sets of the same owner, which count for crowding."""
+    difference = len(active) - wanted
+    if difference <= 0:
+        return Replicas(min(-difference, BURST), [])
+    count = min(difference, BURST)
+    if count == len(active):
+        return Replicas(0, list(active))
+    crowd = Counter(pod.node for pod in related if pod.active and pod.node)
+    ranked = sorted(active, key=lambda pod: deletion_rank(pod, crowd[pod.node], now))
+    return Replicas(0, ranked[:count])
+
+
+def deletion_rank(pod: PodFacts, crowd: int, now: float) -> tuple[Any, ...]:
+    """The lowest goes first: what is least far, cheapest, most crowded, youngest (by order of
+    magnitude, so that rollouts do not always hit the same one)."""
+    return (
+        bool(pod.node),
+        PHASES.get(pod.phase, 2),
+        pod.ready,
+        pod.cost,
+        -crowd,
+        _magnitude(now - pod.ready_since) if pod.ready and pod.ready_since else -1,
+        -pod.restarts,
+        _magnitude(now - pod.created) if pod.created else -1,
+        pod.uid,
+    )
+
+
+def _magnitude(seconds: float) -> int:
+    return int(math.log2(seconds * 1e9)) if seconds > 0 else -1
+
+
+def pod_from(owner: Object, reference: Object) -> Object:
+    """The next Pod of an owner that holds a template."""
+    template = owner["spec"]["template"]
+    meta = template.get("metadata") or {}
+    kept = {name: meta[name] for name in ("labels", "annotations", "finalizers") if meta.get(name)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "generateName": f"{owner['metadata']['name']}-",
+            "namespace": owner["metadata"]["namespace"],
+            **kept,
+            "ownerReferences": [reference],
+        },
+        "spec": template["spec"],
+    }
+
+
+def batches(count: int) -> Iterable[int]:
+    """1, 2, 4, ...: a template that is refused costs one try, not five hundred."""
+    size = 1
+    while count > 0:
+        yield min(size, count)
+        count -= size
+        size *= 2
+
+
+def plan_status(
+    owner: Object, pods: Sequence[PodFacts], failure: Mapping[str, str] | None, now: float
+) -> Object:
+    """`failure`: reason and message of what went wrong with the last creation or deletion."""
+    spec, old = owner["spec"], owner.get("status") or {}
+    min_ready = spec.get("minReadySeconds") or 0
+    labels: Labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    active = [pod for pod in pods if pod.active]
+    status: Object = {
+        "replicas": len(active),
+        "fullyLabeledReplicas": sum(labels.items() <= pod.labels.items() for pod in active),
+        "readyReplicas": sum(pod.ready for pod in active),
+        "availableReplicas": sum(pod.available(min_ready, now) for pod in active),
+        "observedGeneration": owner["metadata"].get("generation", 0),
+    }
+    held = old.get("conditions") or []
+    if failure:
+        held = conditions.put(held, "ReplicaFailure", "True", **failure)
+    else:
+        held = conditions.without(held, "ReplicaFailure")
+    if held:
+        status["conditions"] = held
+    return {name: value for name, value in status.items() if value or name == "replicas"}
+
+
+def next_available(owner: Object, pods: Iterable[PodFacts], now: float) -> float | None:
+    """Seconds until the next ready Pod has been ready for long enough."""
+    min_ready = owner["spec"].get("minReadySeconds") or 0
+    waits = [
+        pod.ready_since + min_ready - now
+        for pod in pods
+        if pod.active and pod.ready and not pod.available(min_ready, now)
+    ]
+    return min(waits) if waits else None

@@ -1,0 +1,264 @@
+"""Binds Pods to nodes: one Pod after the other decided at once, bindings written side by side.
+
+A decision reads only memory. The chosen node counts the Pod from that moment; if the API refuses
+the binding, the Pod is taken off again and comes back into the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from jindou.client import Client
+from jindou.client.informers import Informers
+from jindou.control.controllers import Wake, conditions, times
+from jindou.control.controllers.recorder import Recorder
+from jindou.control.controllers.scheduling.cluster import Cluster
+from jindou.control.controllers.scheduling.demands import Demand, demand_of
+from jindou.control.controllers.scheduling.filters import message, plan_feasible
+from jindou.control.controllers.scheduling.line import Line, Waiting
+from jindou.control.controllers.scheduling.scores import plan_best
+from jindou.objects.errors import CloudError, NotFound
+from jindou.objects.kinds import NAMESPACE, NODE, POD, Object, Ref
+
+log = logging.getLogger("jindou.controllers")
+
+AT_ONCE = 64  # bindings under way
+AFTER_FAILURE = 1.0
+GATED = "Scheduling is blocked due to non-empty scheduling gates"
+
+
+class Scheduler:
+    """`names`: the schedulerName of the Pods that are ours."""
+
+    name = "scheduler"
+
+    def __init__(self, names: tuple[str, ...] = ("default-scheduler",)) -> None:
+        self._names = frozenset(names)
+        self._cluster = Cluster()
+        self._line = Line()
+        self._work = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._bindings: set[asyncio.Task[None]] = set()
+        self._assumed: set[str] = set()
+        self._gated: dict[str, Object | None] = {}  # None: told so
+        self._told: dict[str, str] = {}  # uid -> why it has no node, as the API knows
+        self._events = Recorder("default-scheduler")
+
+    def follow(self, informers: Informers, wake: Wake) -> None:
+        self._pods = informers.of(POD)
+        informers.of(NODE).on_change(self._node_changed)
+        informers.of(NAMESPACE).on_change(self._namespace_changed)
+        self._pods.on_change(self._pod_changed)
+
+    @property
+    def idle(self) -> bool:
+        return not self._work.is_set() and not self._bindings
+
+    # ------------------------------------------------------------ what changes
+
+    def _node_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            assert old is not None
+            self._cluster.remove_node(old["metadata"]["name"])
+        elif self._cluster.set_node(new):
+            self._helped()
+
+    def _namespace_changed(self, old: Object | None, new: Object | None) -> None:
+        obj = new if new is not None else old
+        assert obj is not None
+        name = obj["metadata"]["name"]
+        if new is None:
+            self._cluster.namespaces.pop(name, None)
+        else:
+            self._cluster.namespaces[name] = new["metadata"].get("labels") or {}
+
+    def _pod_changed(self, old: Object | None, new: Object | None) -> None:
+        obj = new if new is not None else old
+        assert obj is not None
+        uid = obj["metadata"]["uid"]
+        finished = (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        if new is None or finished:
+            self._forget(uid)
+        elif new["spec"].get("nodeName"):
+            self._placed(uid, old, new)
+        elif new["metadata"].get("deletionTimestamp"):
+            self._line.remove(uid)
+        elif new["spec"].get("schedulerName", "default-scheduler") in self._names:
+            self._unplaced(uid, old, new)
+
+    def _forget(self, uid: str) -> None:
+        self._line.remove(uid)
+        self._gated.pop(uid, None)
+        self._told.pop(uid, None)
+        self._assumed.discard(uid)
+        if self._cluster.remove(uid):
+            self._helped()
+
+    def _placed(self, uid: str, old: Object | None, new: Object) -> None:
+        known = self._cluster.holds(uid)
+        confirmed = uid in self._assumed
+        if known and not confirmed and old is not None and not _differs(old, new):
+            return
+        self._assumed.discard(uid)
+        self._told.pop(uid, None)
+        self._line.remove(uid)
+        demand = demand_of(new)
+        self._cluster.place(demand, demand.node_name)
+        if not confirmed:
+            self._helped()
+
+    def _unplaced(self, uid: str, old: Object | None, new: Object) -> None:
+        if uid in self._assumed:
+            return
+        if new["spec"].get("schedulingGates"):
+            if uid not in self._gated:
+                self._gated[uid] = new
+                self._work.set()
+            return
+        self._gated.pop(uid, None)
+        if uid in self._line and old is not None and not _differs(old, new):
+            return
+        self._line.add(demand_of(new))
+        self._work.set()
+
+    def _helped(self) -> None:
+        """Whoever stepped aside may have a chance now."""
+        if not self._line.waiting_aside():
+            return
+        loop = asyncio.get_running_loop()
+        later = self._line.return_all(loop.time())
+        self._work.set()
+        if later is not None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(later + 0.001, self._helped)
+
+    # ------------------------------------------------------------ deciding
+
+    async def run(self, client: Client) -> None:
+        gate = asyncio.Semaphore(AT_ONCE)
+        try:
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                for uid, pod in list(self._gated.items()):
+                    self._gated[uid] = None
+                    if pod is not None:
+                        await self._tell_gated(client, pod)
+                while True:
+                    await gate.acquire()
+                    await asyncio.sleep(0)
+                    waiting = self._line.pop()
+                    if waiting is None:
+                        gate.release()
+                        break
+                    node = self.decide(waiting.demand)
+                    if node is None:
+                        gate.release()
+                        await self._refuse(client, waiting)
+                        continue
+                    self._assumed.add(waiting.demand.uid)
+                    self._cluster.place(waiting.demand, node)
+                    self._start(client, waiting, node, gate)
+        finally:
+            tasks = list(self._bindings)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def decide(self, demand: Demand) -> str | None:
+        found, self._why, _ = plan_feasible(demand, self._cluster)
+        return plan_best(demand, found, self._cluster).name if found else None
+
+    def _start(self, client: Client, waiting: Waiting, node: str, gate: asyncio.Semaphore) -> None:
+        task = asyncio.get_running_loop().create_task(self._bind(client, waiting, node))
+        self._bindings.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._bindings.discard(task)
+            gate.release()
+
+        task.add_done_callback(done)
+
+    async def _bind(self, client: Client, waiting: Waiting, node: str) -> None:
+        demand = waiting.demand
+        meta = {"name": demand.name, "namespace": demand.namespace, "uid": demand.uid}
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": meta,
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
+        try:
+            await client.create(POD, binding, "binding")
+        except CloudError as error:
+            self._unbound(waiting, error)
+            if not isinstance(error, NotFound):
+                text = f"binding rejected: {error}"
+                self._events.event(client, pod, "FailedScheduling", text, "Warning")
+            return
+        text = f"Successfully assigned {demand.namespace}/{demand.name} to {node}"
+        self._events.event(client, pod, "Scheduled", text)
+
+    def _unbound(self, waiting: Waiting, error: CloudError) -> None:
+        uid = waiting.demand.uid
+        if uid not in self._assumed:  # bound after all, or gone
+            return
+        self._assumed.discard(uid)
+        self._cluster.remove(uid)
+        if isinstance(error, NotFound):
+            return
+        loop = asyncio.get_running_loop()
+        self._line.step_aside(waiting, loop.time())
+        loop.call_later(AFTER_FAILURE + 0.01, self._helped)
+
+    async def _refuse(self, client: Client, waiting: Waiting) -> None:
+        demand = waiting.demand
+        text = message(len(self._cluster.usable()), self._why)
+        self._line.step_aside(waiting, asyncio.get_running_loop().time())
+        meta = {"name": demand.name, "namespace": demand.namespace, "uid": demand.uid}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
+        self._events.event(client, pod, "FailedScheduling", text, "Warning")
+        if self._told.get(demand.uid) == text:
+            return
+        self._told[demand.uid] = text
+        held = self._pods.get(demand.namespace, demand.name)
+        if held is not None:
+            await self._tell(client, held, "Unschedulable", text)
+
+    async def _tell_gated(self, client: Client, pod: Object) -> None:
+        scheduled = conditions.find(pod, "PodScheduled")
+        if scheduled is None or scheduled.get("reason") != "SchedulingGated":
+            await self._tell(client, pod, "SchedulingGated", GATED)
+
+    async def _tell(self, client: Client, pod: Object, reason: str, text: str) -> None:
+        meta = pod["metadata"]
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": reason,
+            "message": text,
+            "lastProbeTime": None,
+            "lastTransitionTime": times.text(),
+        }
+        old = conditions.find(pod, "PodScheduled")
+        if old is not None and old.get("status") == "False":
+            condition["lastTransitionTime"] = old.get("lastTransitionTime", times.text())
+        ref = Ref(POD, meta["namespace"], meta["name"])
+        changes = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": [condition]}}
+        try:
+            await client.patch(ref, changes, "status", how="strategic")
+        except CloudError as error:
+            log.debug("the condition of %s was not written: %s", ref, error)
+
+
+def _differs(old: Object, new: Object) -> bool:
+    """In what decides about a Pod; a status does not."""
+    before, after = old["metadata"], new["metadata"]
+    return bool(
+        old["spec"] != new["spec"]
+        or before.get("labels") != after.get("labels")
+        or before["uid"] != after["uid"]
+    )
