@@ -25,6 +25,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
 }
+ROOT = ("apiVersion", "kind", "metadata")
 ALTERNATIVES = (
     ("anyOf", "must validate at least one schema (anyOf)"),
     ("oneOf", "must validate one and only one schema (oneOf)"),
@@ -41,9 +42,7 @@ GO_NAMES = {
 
 def validate(schema: Schema, obj: Object, old: Object | None) -> list[Fault]:
     found: list[Fault] = []
-    held = {
-        name: value for name, value in obj.items() if name not in ("apiVersion", "kind", "metadata")
-    }
+    held = {name: value for name, value in obj.items() if name not in ROOT}
     _check(schema, held, "", found)
     return found
 
@@ -90,7 +89,7 @@ def _wrong_type(at: str, value: Any, expected: str) -> Fault:
 
 def _object(schema: Schema, value: dict[str, Any], at: str, found: list[Fault]) -> None:
     for name in schema.required:
-        if name not in value and not (at == "" and name == "metadata"):
+        if name not in value and not (at == "" and name in ROOT):
             found.append(required(f"{at}.{name}" if at else name))
     for name, held in value.items():
         child = schema.field(name)
@@ -202,7 +201,8 @@ def _combined(extra: Mapping[str, Any], value: Any, at: str, found: list[Fault])
             says = f"{says}. {counted}"
         found.append(Fault("FieldValueInvalid", f'Invalid value: "": "{at}" {says}', "<nil>"))
         if not fitting:
-            found.extend(min(told, key=len))
+            nearest = min(told, key=len)
+            found.extend(nearest)
     for node in extra.get("allOf", ()):
         found.extend(_node(node, value, at))
     if "not" in extra and not _node(extra["not"], value, at):
