@@ -93,6 +93,8 @@ class Documents:
         return None
 
     def _discover(self, path: str, request: Request) -> Answer | Awaitable[Answer] | None:
+        if path.count("/") > (2 if path.startswith("/api/") else 3):
+            return None
         accept = request.headers.get("accept", "")
         aggregated = wants_aggregated(accept)
         found = self._discovery.get(path, aggregated)
