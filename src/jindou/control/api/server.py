@@ -27,8 +27,8 @@ from jindou.transport import Handler
 class ApiServer:
     """Everything between the store and the wire.
 
-        api = ApiServer(store, settings, Tokens(key_file, settings.cluster_domain), pki=folder)
-        await api.start()                      # default namespaces, roles, the `kubernetes` Service
+        api = ApiServer(store, settings)
+        await api.start(gateway)               # default namespaces, roles, the `kubernetes` Service
         server = await serve(api.handler, sockets, tls)
         controllers = api.local()              # the same verbs without a socket
         ...
@@ -37,19 +37,21 @@ class ApiServer:
     `engine` holds the verbs, `handler` is what `transport.server.serve` wants, `local(user)` is a
     `jindou.client.Client` in this process; `owners` are the user ids that are administrators at a
     Unix socket, `report` is told of errors that are ours, `pki` is the folder of the certificates that
-    nodes trust.
+    nodes trust and of the key of `tokens` (settings.data/pki).
     """
 
     def __init__(
         self,
         store: Store,
         settings: Settings,
-        tokens: Tokens,
+        tokens: Tokens | None = None,
         *,
         pki: Path | None = None,
         owners: tuple[int, ...] = (0,),
         report: Callable[[Exception, Any], None] | None = None,
     ) -> None:
+        folder = pki or Path(settings.data, "pki")
+        tokens = tokens or Tokens(folder / "service-accounts.key", settings.cluster_domain)
         self._settings = settings
         self.tokens = tokens
         self.registry = Registry()
@@ -66,7 +68,7 @@ class ApiServer:
         address = f"{settings.api_address}:{settings.api_port}"
         self._cleanup = Cleanup(self.engine, self.registry)
         self._documents = Documents(store, self.registry, self.access, tokens, address)
-        self._connect = Connect(store, pki)
+        self._connect = Connect(store, folder)
         self.handler: Handler = Requests(
             self.engine, self.access, tokens, self._connect, self._documents, report or _report
         )
