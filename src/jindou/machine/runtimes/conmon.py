@@ -23,7 +23,9 @@ from jindou.machine.runtimes import StartFailed
 
 PACKET = 8192  # of stdin; conmon's buffer is larger, and a longer packet would be cut off there
 RELEASE_TIMEOUT = 2.0
-TIMESTAMP = re.compile(r"^(?:time=\"[^\"]*\"\s+level=\w+\s+msg=|\d{4}-\d\d-\d\dT[\d:.]+Z?:? )")
+SOCKET_FOLDER = 85  # conmon makes a terminal's socket in TMPDIR; its whole path has 107 bytes
+STAMP = re.compile(r"^(?:\w{4}\[\d+\] |\d{4}-\d\d-\d\dT[\d:.]+Z?:? )")
+OWN_NAME = re.compile(r"^(?:runc create failed|runc run failed|exec failed): ")
 
 
 class Launch(NamedTuple):
@@ -61,7 +63,9 @@ def arguments(launch: Launch) -> list[str]:
 async def create(launch: Launch) -> int:
     """Start conmon and let it create the container; the container's pid. Raises StartFailed."""
     ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    env = {"PATH": processes.PATH, "_OCI_SYNCPIPE": "3", "TMPDIR": str(launch.exits.parent)}
+    env = {"PATH": processes.PATH, "_OCI_SYNCPIPE": "3"}
+    if len(str(launch.exits.parent)) < SOCKET_FOLDER:
+        env["TMPDIR"] = str(launch.exits.parent)
     try:
         try:
             os.set_blocking(theirs, True)
@@ -90,12 +94,12 @@ def read_answer(answer: bytes) -> int:
 
 def sentence(text: str) -> str:
     """A runtime's complaint without time stamps, levels and its own name before it."""
+    text = re.sub(r"\x1b\[[\d;]*m", "", text)
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     said = lines[-1] if lines else "the runtime could not create the container"
     if match := re.search(r'level=(?:error|fatal)\s+msg="((?:[^"\\]|\\.)*)"', said):
         said = match[1].replace('\\"', '"').replace("\\\\", "\\")
-    said = TIMESTAMP.sub("", said)
-    said = re.sub(r"^(?:runc create failed|container_linux\.go:\d+|exec failed): ", "", said)
+    said = OWN_NAME.sub("", STAMP.sub("", said))
     if match := re.match(r"executable file [`'](.*)['`] not found in \$PATH", said):
         return f'exec: "{match[1]}": executable file not found in $PATH'
     return re.sub(r"^unable to start container process: ", "", said)

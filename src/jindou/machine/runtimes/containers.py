@@ -299,16 +299,14 @@ class ContainerRuntime:
         record = (await self._running(id)).record
         document = msgspec.json.decode((self.folders.bundles / id / "config.json").read_bytes())
         process = bundle.exec_process(document["process"], argv, env, terminal)
+        state = f"--root={self.folders.states / record.runtime}"
         assert self._executor
         return await self._executor.start(
-            lambda described, pid: (
-                self._path(record.runtime),
-                f"--root={self.folders.states / record.runtime}",
-                *("exec", "--process", described, "--pid-file", pid, id),
-            ),
+            lambda *options: (self._path(record.runtime), state, "exec", *options, id),
             process,
             terminal=terminal,
             stdin=stdin,
+            console=record.runtime == "crun",
         )
 
     async def attach(self, id: str) -> Session:

@@ -1,8 +1,9 @@
 """Live streams into units: processes started inside them, and their main process's own streams.
 
 Data is read only when `receive` asks and written only as far as the other side takes it, so a slow
-client slows the process, and nothing is gathered here. A process's standard streams are pipes, or
-one end of a terminal of ours that the runtime copies to and from.
+client slows the process, and nothing is gathered here. A process's standard streams are pipes or a
+terminal. crun hands over the terminal that it made, through a socket; runc does that only when it
+does not stay, so it gets a terminal of ours, which it copies to and from.
 
 Sources: pty(7), ioctl_tty(2), seqpacket in unix(7); conmon's attach protocol.
 """
@@ -29,6 +30,7 @@ from jindou.machine.runtimes.folders import Folders, Watch, alive, birth
 
 CHUNK = 65536
 PIPE_SIZE = 256 << 10
+CLOSE_TIMEOUT = 2.0
 SPAWN_NAMES = itertools.count(1)
 
 
@@ -38,10 +40,18 @@ class Execution:
     def __init__(self, runner: int, done: asyncio.Task[int], terminal: bool) -> None:
         self._runner = runner
         self._done = done
-        self._terminal = terminal
+        self._terminal = self._relayed = terminal
         self._outputs: dict[int, int] = {}  # stream -> our end
         self._input = -1
+        self._aside: dict[int, int] = {}  # the runtime's own, while the process has a terminal
         self._inside = (0, 0)  # pid and start time of the process itself
+
+    def take_terminal(self, descriptor: int) -> None:
+        """The process's terminal, in place of the pipes that the runtime itself writes to."""
+        os.set_blocking(descriptor, False)
+        self._aside = self._outputs
+        self._outputs, self._input, self._terminal = {1: descriptor}, descriptor, True
+        self._relayed = False
 
     async def receive(self) -> tuple[int, bytes] | None:
         while self._outputs:
@@ -80,23 +90,29 @@ class Execution:
         if self._terminal and self._input >= 0:
             _set_size(self._input, width, height)
             with contextlib.suppress(ProcessLookupError):
-                if not self._done.done():
+                if self._relayed and not self._done.done():
                     os.kill(self._runner, signal.SIGWINCH)
 
     async def wait(self) -> int:
         return await asyncio.shield(self._done)
 
     async def close(self) -> None:
+        """The runtime reaps the process that is killed; it is killed itself only if it hangs."""
+        if alive(*self._inside):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._inside[0], signal.SIGKILL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await asyncio.shield(self._done)
         if not self._done.done():
-            for pid in (self._inside[0], self._runner):
-                with contextlib.suppress(ProcessLookupError):
-                    if pid == self._runner or alive(*self._inside):
-                        os.kill(pid, signal.SIGKILL)
-        for descriptor in {self._input, *self._outputs.values()} - {-1}:
-            os.close(descriptor)
+            os.kill(self._runner, signal.SIGKILL)
+            await asyncio.shield(self._done)
+        ours = {self._input, *self._outputs.values(), *self._aside.values()} - {-1}
         self._outputs.clear()
+        self._aside.clear()
+        for descriptor in ours:
+            os.close(descriptor)
         self._input = -1
-        await asyncio.shield(self._done)
 
 
 class Executor:
@@ -115,18 +131,24 @@ class Executor:
         self._watch.close()
 
     async def start(
-        self, words: Callable[[str, str], Sequence[str]], process: object, *,
-        terminal: bool, stdin: bool,
+        self, words: Callable[..., Sequence[str]], process: object, *,
+        terminal: bool, stdin: bool, console: bool,
     ) -> Execution:  # fmt: skip
-        """`words` makes the command line from the paths of the process's file and pid file."""
+        """`words` makes the command line from more options of the runtime's `exec`; `console` says
+        whether the runtime hands over its terminal while it stays."""
         name = f"{os.getpid()}-{next(SPAWN_NAMES)}"
         described = self._folders.execs / f"{name}.json"
         pid_file = self._folders.execs / f"{name}.pid"
         started = self._waiting[pid_file.name] = asyncio.Event()
+        options = ["--process", str(described), "--pid-file", str(pid_file)]
         try:
             described.write_bytes(msgspec.json.encode(process))
-            argv = words(str(described), str(pid_file))
-            session = _spawn_terminal(argv) if terminal else _spawn_pipes(argv, stdin)
+            if terminal and console:
+                session = await self._with_console(words, options, name)
+            elif terminal:
+                session = _spawn_terminal(words(*options))
+            else:
+                session = _spawn_pipes(words(*options), stdin)
             try:
                 await self._wait_until_running(session, started, pid_file)
             except BaseException:
@@ -137,6 +159,30 @@ class Executor:
             del self._waiting[pid_file.name]
             described.unlink(missing_ok=True)
             pid_file.unlink(missing_ok=True)
+
+    async def _with_console(
+        self, words: Callable[..., Sequence[str]], options: list[str], name: str
+    ) -> Execution:
+        """The path goes through /proc on both sides: a socket's may have 107 bytes only."""
+        folder = os.open(self._folders.execs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            path = f"/proc/{os.getpid()}/fd/{folder}/{name}.sock"
+            listener.bind(path)
+            listener.listen(1)
+            listener.setblocking(False)
+            session = _spawn_pipes(words("--console-socket", path, *options), False)
+            try:
+                if (terminal := await _receive_terminal(listener, session._done)) >= 0:
+                    session.take_terminal(terminal)
+            except BaseException:
+                await session.close()
+                raise
+            return session
+        finally:
+            listener.close()
+            os.close(folder)
+            (self._folders.execs / f"{name}.sock").unlink(missing_ok=True)
 
     async def _wait_until_running(
         self, session: Execution, started: asyncio.Event, pid_file: Path
@@ -151,9 +197,29 @@ class Executor:
             session._inside = (pid, birth(pid))
             return
         said = b""
+        while part := await session.receive():  # with a terminal, crun complains there
+            said += part[1]
+        session._outputs, session._aside = session._aside, {}
         while part := await session.receive():
             said += part[1]
         raise StartFailed(conmon.sentence(said.decode(errors="replace")))
+
+
+async def _receive_terminal(listener: socket.socket, done: asyncio.Task[int]) -> int:
+    """The descriptor that the runtime sends; -1 if it ended before."""
+    loop = asyncio.get_running_loop()
+    accepting = asyncio.create_task(loop.sock_accept(listener))
+    try:
+        await asyncio.wait((accepting, done), return_when=asyncio.FIRST_COMPLETED)
+        if not accepting.done():
+            return -1
+        line, _ = await accepting
+    finally:
+        accepting.cancel()
+    with line:
+        await processes.readable(line.fileno())
+        _, descriptors, _, _ = socket.recv_fds(line, 4096, 1)
+    return descriptors[0] if descriptors else -1
 
 
 def _read_pid(path: Path) -> int:
