@@ -5,7 +5,7 @@ A job's answer is one JSON object a line; the last one holds `image` or `error`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class ImageRoutes:
     def _job(self, job: AsyncIterator[Progress], name: str) -> Answer:
         return streamed(self._lines(job, name), "application/json")
 
-    async def _lines(self, job: AsyncIterator[Progress], name: str) -> AsyncIterator[bytes]:
+    async def _lines(self, job: AsyncIterator[Progress], name: str) -> AsyncGenerator[bytes, None]:
         """An import has no name beforehand: the last step's detail is what it brought."""
         try:
             async for progress in job:
@@ -72,6 +72,8 @@ class ImageRoutes:
         except (ImageError, OSError) as error:
             yield line({"error": str(error)})
         finally:
+            if isinstance(job, AsyncGenerator):
+                await job.aclose()
             self._changed()
 
     def _find(self, name: str) -> Image | None:

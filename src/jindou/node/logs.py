@@ -11,7 +11,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -185,7 +186,7 @@ def _later(parts: list[Path], wish: Wish) -> tuple[int, int]:
 # ------------------------------------------------------------ reading
 
 
-async def read(path: Path, wish: Wish, running: Callable[[], bool]) -> AsyncIterator[bytes]:
+async def read(path: Path, wish: Wish, running: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
     """What is wanted of the log at `path`. A follower ends when its container does."""
     parts = parts_of(path)
     first, offset = beginning(parts, wish)
@@ -200,19 +201,21 @@ async def read(path: Path, wish: Wish, running: Callable[[], bool]) -> AsyncIter
                 file.close()
             file = open(parts[index], "rb")  # noqa: SIM115
             file.seek(offset if index == first else 0)
-            async for shown in _rest_of(file, formatter):
-                yield shown
+            async with aclosing(_rest_of(file, formatter)) as rest:
+                async for shown in rest:
+                    yield shown
             if formatter.full:
                 return
         if watch is not None:
             follower = Follower(path, watch, running, file)
             file = None
             try:
-                async for data in follower.blocks():
-                    if shown := formatter.take(data):
-                        yield shown
-                    if formatter.full:
-                        return
+                async with aclosing(follower.blocks()) as blocks:
+                    async for data in blocks:
+                        if shown := formatter.take(data):
+                            yield shown
+                        if formatter.full:
+                            return
             finally:
                 follower.close()
     finally:
@@ -222,7 +225,7 @@ async def read(path: Path, wish: Wish, running: Callable[[], bool]) -> AsyncIter
             watch.close()
 
 
-async def _rest_of(file: BinaryIO, formatter: Formatter) -> AsyncIterator[bytes]:
+async def _rest_of(file: BinaryIO, formatter: Formatter) -> AsyncGenerator[bytes, None]:
     """To the end of the file, as far as there are whole lines; it stands behind the last one."""
     while data := _lines(file):
         if shown := formatter.take(data):
@@ -267,7 +270,7 @@ class Follower:
             place = f"/proc/self/fd/{self._file.fileno()}"
             self._watch.add(place, inotify.MODIFY | inotify.CLOSE_WRITE)
 
-    async def blocks(self) -> AsyncIterator[bytes]:
+    async def blocks(self) -> AsyncGenerator[bytes, None]:
         while True:
             runs = self._running()
             fresh = self._replaced()

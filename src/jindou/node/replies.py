@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from jindou.transport import Sink, Streamed
 
@@ -20,14 +21,15 @@ def flag(query: dict[str, list[str]], *names: str) -> bool:
     )
 
 
-def streamed(pieces: AsyncIterator[bytes], kind: str) -> Streamed:
+def streamed(pieces: AsyncGenerator[bytes, None], kind: str) -> Streamed:
     """An answer of pieces as they come; nobody makes them any more once the client has left."""
 
     async def send(sink: Sink) -> None:
         try:
-            async for piece in pieces:
-                sink.write(piece)
-                await sink.drain()
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    sink.write(piece)
+                    await sink.drain()
             sink.close()
         except ConnectionError:
             pass
