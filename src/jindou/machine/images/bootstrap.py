@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from jindou import __version__
-from jindou.machine.images import Image, ImageError, Progress, Report, busybox, manifests
-from jindou.machine.images.contents import Contents, Hold
+from jindou.machine.images import Image, ImageError, Progress, Report, busybox, manifests, packages
+from jindou.machine.images.contents import Contents, Hold, remove
+from jindou.machine.images.diff import write_diff
 from jindou.machine.images.intake import Taken, assemble, known_layer, take_plain
 from jindou.machine.images.layers import chain_ids
 from jindou.machine.images.manifests import Descriptor
 from jindou.machine.images.recipes import RECIPES, Recipe
 from jindou.machine.images.references import familiar, parse
+from jindou.machine.images.work import in_thread
 
 MARK = "dev.jindou.recipe"
+KEEP = "keep"
 CREATED = "1970-01-01T00:00:00Z"
 
 
@@ -82,6 +88,66 @@ def below_of(contents: Contents, hold: Hold, base: Image) -> list[Taken]:
             raise ImageError(f"image {base.digest} has lost a layer")
         taken.append(found)
     return taken
+
+
+async def make(
+    contents: Contents, threads: Executor, name: str, force: bool, report: Report
+) -> Image:
+    """An image of a recipe that stands on packages, and first the image below it."""
+    recipe = RECIPES[name]
+    suite = packages.host_suite()
+    below = None
+    if recipe.base:
+        below = await make(contents, threads, recipe.base, False, report)
+    mark = mark_of(recipe, below.digest if below else "", "\n".join((suite.name, *suite.sources)))
+    if (image := made_before(contents, mark)) and not force:
+        await in_thread(None, lambda tell: contents.tag(image.digest, name))
+        report(Progress("here already", 1, 1, name))
+        return contents.find(image.digest) or image
+    work = contents.paths.fresh()
+    work.mkdir(mode=0o711)
+    try:
+        if below is None:
+            tar = work / "base.tar"
+            await packages.make_base(suite, tar, work, report)
+            how = [f"mmdebstrap --variant=minbase {suite.name}"]
+            return await in_thread(
+                threads, lambda tell: keep(contents, name, mark, None, tar, how, tell), report
+            )
+        lower, _ = contents.lower(below.digest)
+        upper = await packages.add_packages(recipe, lower, work, report)
+        how = [f"apt-get install {' '.join(recipe.packages)}"]
+        return await in_thread(
+            threads, lambda tell: keep(contents, name, mark, below, upper, how, tell), report
+        )
+    finally:
+        await in_thread(None, lambda tell: remove(work))
+
+
+def keep(
+    contents: Contents,
+    name: str,
+    mark: str,
+    below: Image | None,
+    made: Path,
+    how: Sequence[str],
+    report: Report,
+) -> Image:
+    """`made` is a tar file, or the folder of what changed over `below`. Blocks for seconds."""
+    report(Progress(KEEP, 0, 2, name))
+    with contents.holding() as hold, ExitStack() as files:
+        taken = below_of(contents, hold, below) if below else []
+        if below:
+            history = [str(step.get("created_by")) for step in below.config.get("history", ())]
+            file = files.enter_context(contents.blobs.receive())
+            write_diff(made, file)
+        else:
+            history, file = [], files.enter_context(open(made, "rb"))
+        report(Progress(KEEP, 1, 2, name))
+        taken = [*taken, take_plain(contents, hold, file)]
+        image = finish(contents, hold, name, mark, taken, [*history, *how])
+        report(Progress(KEEP, 2, 2, name))
+        return image
 
 
 def finish(

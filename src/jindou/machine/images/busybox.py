@@ -47,6 +47,10 @@ def program() -> Path:
     raise ImageError("this machine has no static busybox: install the package busybox-static")
 
 
+def is_here() -> bool:
+    return any(Path(place).exists() for place in PLACES)
+
+
 def is_static(data: bytes) -> bool:
     """An ELF program that asks for no interpreter (PT_INTERP, type 3, in its program headers)."""
     if data[:4] != b"\x7fELF" or data[4] != 2:

@@ -17,7 +17,6 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import aclosing
-from typing import cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import orjson
@@ -29,7 +28,6 @@ from jindou.machine.images.manifests import Descriptor
 from jindou.machine.images.references import HUB, Reference, is_digest
 from jindou.transport.client import ClientResponse, Pool
 
-Pieces = AsyncGenerator[bytes, None]
 ATTEMPTS = 5
 FIRST_ATTEMPTS = 2  # where the registry has never answered
 STALLED = 60.0
@@ -112,7 +110,7 @@ class Registry:
             before = done
             why = "it sent less than it announced"
             try:
-                async with aclosing(cast(Pieces, response.pieces())) as pieces:
+                async with aclosing(response.pieces()) as pieces:
                     while (piece := await self._next(pieces)) is not None:
                         fresh = piece[skip:]
                         skip = max(0, skip - len(piece))

@@ -21,7 +21,9 @@ from jindou.machine.images import (
     Report,
     archives,
     bootstrap,
+    busybox,
     exports,
+    packages,
 )
 from jindou.machine.images.contents import Contents
 from jindou.machine.images.pulls import Puller
@@ -77,6 +79,7 @@ class ImageStore:
         self._roots = Roots(self._contents.paths)
         self._threads = ThreadPoolExecutor(LONG_JOBS, thread_name_prefix="images")
         self._puller = Puller(self._contents, self._threads)
+        self._bootstrapping = asyncio.Lock()
         self._insecure = frozenset(insecure)
         self._pause = pause
         self._pool: Pool | None = None
@@ -165,12 +168,17 @@ class ImageStore:
     def bootstrap(self, name: str, force: bool = False) -> AsyncIterator[Progress]:
         async def job(report: Report) -> None:
             recipe = bootstrap.recipe_name(name)
-            if recipe == "busybox":
-                await in_thread(
-                    self._threads,
-                    lambda tell: bootstrap.make_busybox(self._contents, force, tell),
-                    report,
-                )
+            async with self._bootstrapping:
+                if recipe == "busybox" and busybox.is_here():
+                    await in_thread(
+                        self._threads,
+                        lambda tell: bootstrap.make_busybox(self._contents, force, tell),
+                        report,
+                    )
+                elif recipe != "busybox" and packages.can_bootstrap():
+                    await bootstrap.make(self._contents, self._threads, recipe, force, report)
+                else:
+                    await self.pull(recipe, (), report)
 
         return follow(job)
 
