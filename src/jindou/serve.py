@@ -1,3 +1,490 @@
-"""The whole cloud, wired. The only file that imports everything; read it to see what runs."""
+"""The whole cloud, wired. The only file that imports everything; read it to see what runs.
+
+`server` and `node` are the two processes; each imports its own half only, so that the other's
+modules cost it neither memory nor start-up time. `probe`, `clean`, `backup` and `restore` are what
+the command line does to this machine without them.
+"""
 
 from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jindou import telemetry
+from jindou.settings import Settings
+
+if TYPE_CHECKING:
+    from jindou.control.api.server import ApiServer
+    from jindou.control.controllers import CanRun, Controller
+    from jindou.machine.images import Images
+    from jindou.machine.network import Network
+    from jindou.machine.runtimes import Runtime
+    from jindou.machine.volumes import Volumes
+    from jindou.node.doctor import Verdict
+
+log = logging.getLogger("jindou.serve")
+RENEWAL = 12 * 3600.0  # seconds between looks at the certificates
+
+
+# ---------------------------------------------------------------- the two processes
+
+
+def server(settings: Settings) -> int:
+    """The API, the store and the controllers. Needs no privilege."""
+    return run(serve_api(settings))
+
+
+def node(settings: Settings) -> int:
+    """The node: makes this machine match the Pods bound to it. Root, unless it pretends."""
+    if not settings.pretend:
+        from jindou.machine.linux.namespaces import own_mount_namespace
+
+        run_folder = Path(settings.run)
+        run_folder.mkdir(parents=True, exist_ok=True)
+        own_mount_namespace(run_folder / "mounts", run_folder, hide_unified=hybrid())
+    return run(serve_node(settings))
+
+
+def hybrid() -> bool:
+    """Is the second cgroup version mounted beside the first? crun then has to be kept from seeing it."""
+    return os.path.ismount("/sys/fs/cgroup/unified")
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run until SIGTERM or SIGINT; the exit code says whether the supervisor should worry."""
+    telemetry.configure()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(main)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Transports that hold little for an idle connection, on whichever loop is there."""
+    try:
+        import aiofastnet
+
+        made: Callable[[], asyncio.AbstractEventLoop] = aiofastnet.loop_factory()
+        return made
+    except ImportError:
+        import uvloop
+
+        return uvloop.new_event_loop
+
+
+class Stop:
+    """Set by a signal, or by a part that can't go on; then everything ends in order."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._event = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._event.set)
+        loop.set_exception_handler(report_exception)
+
+    def fail(self, why: str) -> None:
+        log.error("%s", why)
+        self.code = 1
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+
+    def guard(self, work: Awaitable[Any], what: str) -> asyncio.Task[Any]:
+        """Run something that should never end; when it does, everything stops and is started again."""
+
+        async def watched() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                self.fail(f"{what} ended: {type(error).__name__}: {error}")
+                raise
+
+        return asyncio.create_task(watched(), name=what)
+
+
+def report_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    if isinstance(error, (ConnectionError, TimeoutError)) or "SSL" in type(error).__name__:
+        return  # a peer that went away, or spoke no TLS to us
+    log.error(context.get("message", "an error"), exc_info=error)
+
+
+# ---------------------------------------------------------------- server
+
+
+async def serve_api(settings: Settings) -> int:
+    from jindou.control.api import certificates
+    from jindou.control.api.server import ApiServer
+    from jindou.control.api.tokens import Tokens
+    from jindou.control.controllers.runner import Runner
+    from jindou.control.store.sqlite import Refused, SqliteStore
+    from jindou.transport.server import serve as listen
+
+    stop = Stop()
+    data, pki = Path(settings.data), Path(settings.data) / "pki"
+    certificates.ensure(pki, wanted_certificates(settings))
+    write_kubeconfigs(settings)
+    try:
+        store = SqliteStore.open(
+            data / "store.db", failed=lambda error: stop.fail(f"the store has stopped: {error}")
+        )
+        sockets = api_sockets(settings)
+    except (Refused, OSError) as error:
+        log.error("%s", error)
+        return 1
+    tokens = Tokens(pki / "service-accounts.key", settings.cluster_domain)
+    api = ApiServer(store, settings, tokens, pki=pki, owners=owners(), report=report_request)
+    await api.start("" if settings.pretend else gateway(settings)[0])
+    tls = server_tls(pki)
+    web = await listen(api.handler, sockets, tls, report_request)
+    runner = Runner(api.local(), controllers(api, (pki / "ca.crt").read_text()))
+    write_pid(settings, "server")
+    tasks = [
+        stop.guard(runner.run(), "the controllers"),
+        stop.guard(renew(settings, tls), "the renewal of certificates"),
+    ]
+    settle()
+    await stop.wait()
+    await cancel(tasks)
+    await web.close()
+    api.close()
+    await store.close()
+    return stop.code
+
+
+def api_sockets(settings: Settings) -> list[socket.socket]:
+    """Where the API answers: its address, the gateway of the Pods, and a Unix socket for the CLI."""
+    from jindou.transport.server import listening, listening_unix
+
+    try:
+        sockets = [listening(settings.api_address, settings.api_port)]
+    except OSError as error:
+        where = f"port {settings.api_port} of {settings.api_address}"
+        raise OSError(f"{where} can't be listened on: {error.strerror}") from error
+    if not settings.pretend:
+        for address in gateway(settings):
+            with contextlib.suppress(OSError):  # a machine without IPv6
+                sockets.append(listening(address, settings.api_port, freebind=True))
+    os.makedirs(settings.run, exist_ok=True)
+    sockets.append(listening_unix(os.path.join(settings.run, "api.sock"), 0o666))
+    return sockets
+
+
+def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
+    """Every controller there is, in the order in which a reader would want to meet them."""
+    from jindou.control.controllers import (
+        deployments,
+        endpoint_slices,
+        endpoints,
+        events,
+        garbage_collector,
+        namespaces,
+        nodes,
+        pods_gc,
+        replica_sets,
+        scheduler,
+        service_accounts,
+    )
+    from jindou.objects.kinds import Kind
+
+    def kinds() -> list[Kind]:
+        """Whatever has objects, custom kinds included."""
+        return [
+            resource.kind
+            for resource in api.registry.all()
+            if resource.stored and "watch" in resource.verbs and resource.storage is None
+        ]
+
+    return [
+        namespaces.Namespaces(kinds),
+        service_accounts.ServiceAccounts(),
+        service_accounts.RootCertificates(authority),
+        deployments.Deployments(),
+        replica_sets.ReplicaSets(),
+        endpoint_slices.EndpointSlices(),
+        endpoint_slices.EndpointsMirror(),
+        endpoints.EndpointsOfServices(),
+        scheduler.Scheduler(),
+        nodes.Nodes(),
+        pods_gc.PodsGC(),
+        garbage_collector.GarbageCollector(kinds, api.registry.on_change),
+        events.Events(),
+    ]
+
+
+# ---------------------------------------------------------------- node
+
+
+async def serve_node(settings: Settings) -> int:
+    from jindou.client.http import HttpClient
+    from jindou.node.agent import Agent
+    from jindou.node.server import NodeServer
+    from jindou.transport.server import serve as listen
+    from jindou.transport.tls import server_context
+
+    stop = Stop()
+    pki = Path(settings.data) / "pki"
+    if not await keys_made(pki, stop):
+        return 0
+    url = f"https://{bracketed(settings.api_address)}:{settings.api_port}"
+    client = HttpClient.from_files(
+        url, str(pki / "ca.crt"), str(pki / "node.crt"), str(pki / "node.key")
+    )
+    drivers = drivers_of(settings)
+    agent = Agent(settings, client, *drivers)
+    tls = server_context(
+        str(pki / "node.crt"),
+        str(pki / "node.key"),
+        str(pki / "ca.crt"),
+        required=True,
+        http2=False,
+    )
+    runtime, _, images, _ = drivers
+    endpoint = NodeServer(
+        settings,
+        agent.containers,
+        runtime,
+        images,
+        agent.volumes,
+        node_name=node_name(settings),
+        pods=agent.bound,
+        images_changed=agent.registration.changed,
+    )
+    try:
+        sockets = node_sockets(settings)
+    except OSError as error:
+        log.error("port %s can't be listened on: %s", settings.node_port, error.strerror)
+        return 1
+    web = await listen(endpoint.handler, sockets, tls, report_request)
+    await agent.start()
+    write_pid(settings, "node")
+    tasks = [stop.guard(agent.run(), "the node")]
+    settle()
+    await stop.wait()
+    await cancel(tasks)
+    await web.close()
+    await agent.stop()
+    client.close()
+    return stop.code
+
+
+def node_sockets(settings: Settings) -> list[socket.socket]:
+    """Every address of the machine, for the API may be elsewhere one day; a certificate is asked for."""
+    from jindou.transport.server import listening
+
+    if settings.pretend:
+        return [listening("127.0.0.1", settings.node_port)]
+    sockets = [listening("0.0.0.0", settings.node_port)]
+    with contextlib.suppress(OSError):  # a machine without IPv6
+        sockets.append(listening("::", settings.node_port))
+    return sockets
+
+
+async def keys_made(pki: Path, stop: Stop) -> bool:
+    """The server makes the keys at its first start; False if we are to stop before."""
+    while not (pki / "admin.kubeconfig").exists():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await stop.wait()
+                return False
+    return True
+
+
+def drivers_of(settings: Settings) -> tuple[Runtime, Network, Images, Volumes]:
+    """What this machine is driven by: the real thing, or the pretended one."""
+    if settings.pretend:
+        from jindou.machine.images.pretend import PretendImages
+        from jindou.machine.network.pretend import PretendNetwork
+        from jindou.machine.runtimes.pretend import PretendRuntime
+        from jindou.machine.volumes.pretend import PretendVolumes
+
+        return (
+            PretendRuntime(settings),
+            PretendNetwork(settings),
+            PretendImages(settings),
+            PretendVolumes(),
+        )
+    from jindou.machine.images.store import ImageStore
+    from jindou.machine.network.bridge import BridgeNetwork
+    from jindou.machine.runtimes.containers import ContainerRuntime
+    from jindou.machine.volumes.local import LocalVolumes
+
+    return (
+        ContainerRuntime(settings),
+        BridgeNetwork(settings),
+        ImageStore(settings),
+        LocalVolumes(),
+    )
+
+
+# ---------------------------------------------------------------- without the processes
+
+
+def probe(settings: Settings, before_install: bool = False) -> list[Verdict]:
+    """What `jindou doctor` tells; `before_install` leaves out what needs packages."""
+    from jindou.node.doctor import NEED_PACKAGES, examine
+
+    return examine(settings, NEED_PACKAGES if before_install else frozenset())
+
+
+def backup(settings: Settings, target: str) -> int:
+    """A copy of the store, while it may run; returns its last revision."""
+    from jindou.control.store.sqlite import backup as copy
+
+    return copy(Path(settings.data) / "store.db", Path(target))
+
+
+def restore(settings: Settings, source: str) -> int:
+    """Puts a copy in the store's place, while no server runs; returns the number of objects."""
+    from jindou.control.store.sqlite import restore as put
+
+    return put(Path(source), Path(settings.data) / "store.db")
+
+
+def clean(settings: Settings) -> str:
+    """Ends every container and takes away all that was made on this machine; the data stays.
+
+    In a process of its own, for it has to enter the mount namespace of the node."""
+    import json
+    import subprocess
+
+    if not settings.pretend:
+        words = [sys.executable, "-m", "jindou.serve", json.dumps(settings._asdict())]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            raise OSError(f"this machine was not cleaned whole: {done.stderr.strip()[-500:]}")
+    from jindou.node.cleaning import forget
+
+    return forget(settings)
+
+
+def clean_machine(settings: Settings) -> None:
+    """In a process that does nothing else."""
+    from jindou.machine.linux.namespaces import is_kept, own_mount_namespace
+    from jindou.node.cleaning import clean
+
+    folder = Path(settings.run)
+    if is_kept(folder / "mounts"):
+        own_mount_namespace(folder / "mounts", folder, hide_unified=hybrid())
+    asyncio.run(clean(settings, *drivers_of(settings)))
+
+
+# ---------------------------------------------------------------- shared
+
+
+async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def server_tls(pki: Path) -> Any:
+    from jindou.transport.tls import server_context
+
+    return server_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
+
+
+def wanted_certificates(settings: Settings) -> list[Any]:
+    from ipaddress import ip_network
+
+    from jindou.control.api.certificates import leaves
+
+    service = tuple(str(ip_network(c)[1]) for c in (settings.service_cidr, settings.service_cidr6))
+    addresses = dict.fromkeys(
+        ("127.0.0.1", "::1", settings.api_address, *gateway(settings), *service)
+    )
+    return leaves(node_name(settings), tuple(addresses), settings.cluster_domain)
+
+
+def node_name(settings: Settings) -> str:
+    return settings.node_name or socket.gethostname().lower()
+
+
+def gateway(settings: Settings) -> tuple[str, str]:
+    """This machine's own addresses on the bridge: the first of each Pod network."""
+    from ipaddress import ip_network
+
+    return str(ip_network(settings.pod_cidr)[1]), str(ip_network(settings.pod_cidr6)[1])
+
+
+def owners() -> tuple[int, ...]:
+    """Who counts as an administrator at the Unix socket: root, whoever started us, whoever asked."""
+    asked = os.environ.get("JINDOU_OWNER", "")
+    return tuple({0, os.getuid(), *([int(asked)] if asked.isdigit() else [])})
+
+
+def write_kubeconfigs(settings: Settings) -> None:
+    """Ours, and our entry in those that were given one: they have to know a renewed certificate."""
+    import yaml
+
+    from jindou.client import kubeconfig
+    from jindou.control.api import certificates
+
+    pki = Path(settings.data) / "pki"
+    url = f"https://{bracketed(settings.api_address)}:{settings.api_port}"
+    ours = certificates.kubeconfig(pki, settings.name, url)
+    certificates.write(pki / "admin.kubeconfig", yaml.safe_dump(ours).encode(), 0o600)
+    try:
+        known = (Path(settings.data) / "kubeconfigs").read_text().splitlines()
+    except OSError:
+        return
+    for path in known:
+        with contextlib.suppress(OSError, kubeconfig.Unreadable):
+            owner = os.stat(path)
+            before = kubeconfig.read(path)
+            merged = kubeconfig.merge(before, ours)
+            if merged != before and settings.name in str(before):
+                kubeconfig.write(path, merged, (owner.st_uid, owner.st_gid))
+
+
+def bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+async def renew(settings: Settings, tls: Any) -> None:
+    """Certificates that come near their end are made anew; new connections see the new ones."""
+    from jindou.control.api import certificates
+
+    pki = Path(settings.data) / "pki"
+    while True:
+        await asyncio.sleep(RENEWAL)
+        if made := certificates.ensure(pki, wanted_certificates(settings)):
+            write_kubeconfigs(settings)
+            tls.load_cert_chain(str(pki / "server.crt"), str(pki / "server.key"))
+            log.info("certificates renewed: %s", ", ".join(made))
+
+
+def report_request(error: Exception, request: Any) -> None:
+    what = f"{request.method} {request.path}" if request is not None else "a connection"
+    log.error("%s failed", what, exc_info=error)
+
+
+def write_pid(settings: Settings, name: str) -> None:
+    path = os.path.join(settings.run, f"{name}.pid")
+    with open(f"{path}.new", "w") as file:
+        file.write(f"{os.getpid()}\n")
+    os.replace(f"{path}.new", path)
+
+
+def settle() -> None:
+    """What was made at the start stays: keep it out of every later collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+if __name__ == "__main__":
+    import json
+
+    clean_machine(Settings(**json.loads(sys.argv[1])))

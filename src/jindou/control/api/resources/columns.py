@@ -351,7 +351,7 @@ def node_cells(obj: Object, now: float) -> list[Any]:
         for k in meta.get("labels") or {}
         if k.startswith("node-role.kubernetes.io/")
     )
-    addresses = {a["type"]: a["address"] for a in status.get("addresses", [])}
+    addresses = {a["type"]: a["address"] for a in reversed(status.get("addresses", []))}
     info = status.get("nodeInfo", {})
     return [
         meta["name"], ",".join(words), ",".join(roles) or NONE, created(obj, now), info.get("kubeletVersion", UNKNOWN),
