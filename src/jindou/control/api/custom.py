@@ -21,7 +21,6 @@ from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
 PREFIX = "apiextensions.k8s.io/customresourcedefinitions/"
-CLEAN_UP = "customresourcecleanup.apiextensions.k8s.io"
 
 
 def faults(resource: Resource, obj: Object) -> list[Fault]:
@@ -33,7 +32,9 @@ class CustomResources:
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
         self._registry = registry
-        self._names: dict[str, tuple[str, frozenset[str]]] = {}  # definition -> group, its names
+        self._names: dict[
+            str, tuple[str, frozenset[tuple[str, str]]]
+        ] = {}  # by definition: group, names
 
     def start(self) -> None:
         listing = self._store.scan(PREFIX)
@@ -53,7 +54,8 @@ class CustomResources:
     def _put(self, crd: Object) -> None:
         name = crd["metadata"]["name"]
         accepted = (crd.get("status") or {}).get("acceptedNames") or {}
-        self._names[name] = (crd["spec"]["group"], _all_names(accepted))
+        taken = frozenset((what, value) for what, _, value in _all_names(accepted))
+        self._names[name] = (crd["spec"]["group"], taken)
         self._registry.set_custom(name, resources_of(crd))
 
     def validate(self, crd: Object, old: Object | None) -> list[Fault]:
@@ -92,28 +94,29 @@ class CustomResources:
             stored.append(version)
 
     def _clash(self, name: str, group: str, names: Object) -> tuple[str, str] | None:
-        """(reason, message) where another definition of the group has one of these names."""
-        taken: set[str] = set()
+        """(reason, message) where another definition of the group has one of these names; of several
+        the last is told, as the real server does."""
+        taken: set[tuple[str, str]] = set()
         for other, (its_group, its_names) in self._names.items():
             if its_group == group and other != name:
                 taken |= its_names
-        for part, reason in (
-            ("plural", "PluralConflict"),
-            ("singular", "SingularConflict"),
-            ("kind", "KindConflict"),
-            ("listKind", "ListKindConflict"),
-        ):
-            if names.get(part) in taken:
-                return reason, f'"{names[part]}" is already in use'
-        for short in names.get("shortNames") or ():
-            if short in taken:
-                return "ShortNamesConflict", f'"{short}" is already in use'
-        return None
+        found = None
+        for what, part, value in _all_names(names):
+            if (what, value) in taken:
+                found = (f"{part}Conflict", f'"{value}" is already in use')
+        return found
 
 
-def _all_names(names: Object) -> frozenset[str]:
-    held = [names.get(part) for part in ("plural", "singular", "kind", "listKind")]
-    return frozenset(name for name in [*held, *(names.get("shortNames") or ())] if name)
+def _all_names(names: Object) -> list[tuple[str, str, str]]:
+    """(what is named, the part that says it, the name): resources and kinds are named apart."""
+    told = [
+        ("resource", "Plural", names.get("plural")),
+        ("resource", "Singular", names.get("singular")),
+        *(("resource", "ShortNames", short) for short in names.get("shortNames") or ()),
+        ("kind", "Kind", names.get("kind")),
+        ("kind", "ListKind", names.get("listKind")),
+    ]
+    return [(what, part, value) for what, part, value in told if value]
 
 
 def _holds(conditions: list[Any], kind: str) -> bool:
