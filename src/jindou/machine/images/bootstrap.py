@@ -52,11 +52,13 @@ def mark_of(recipe: Recipe, below: str, machine: str) -> str:
     return hashlib.sha256(parts).hexdigest()
 
 
-def made_before(contents: Contents, mark: str) -> Image | None:
-    return next(
-        (i for i in contents.all() if (i.config["config"].get("Labels") or {}).get(MARK) == mark),
-        None,
-    )
+def made_before(contents: Contents, mark: str, name: str) -> Image | None:
+    """One that is here with that mark, and of several the one that has the name."""
+    marked = [
+        i for i in contents.all() if (i.config["config"].get("Labels") or {}).get(MARK) == mark
+    ]
+    whole = parse(name).name
+    return next((image for image in marked if whole in image.names), next(iter(marked), None))
 
 
 def configure(recipe: Recipe, mark: str, diffs: Sequence[str], how: Sequence[str]) -> bytes:
@@ -100,7 +102,7 @@ async def make(
     if recipe.base:
         below = await make(contents, threads, recipe.base, False, report)
     mark = mark_of(recipe, below.digest if below else "", "\n".join((suite.name, *suite.sources)))
-    if (image := made_before(contents, mark)) and not force:
+    if (image := made_before(contents, mark, "busybox")) and not force:
         await in_thread(None, lambda tell: contents.tag(image.digest, name))
         report(Progress("here already", 1, 1, name))
         return contents.find(image.digest) or image
@@ -175,7 +177,7 @@ def make_busybox(contents: Contents, force: bool, report: Report) -> Image:
     machine = hashlib.sha256(program.read_bytes()).hexdigest()
     mark = mark_of(RECIPES["busybox"], "", machine)
     with contents.holding() as hold:
-        if (image := made_before(contents, mark)) and not force:
+        if (image := made_before(contents, mark, name)) and not force:
             contents.tag(image.digest, "busybox")
             report(Progress("here already", 3, 3))
             return image

@@ -27,6 +27,7 @@ CONFINED = (
 )  # fmt: skip
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SLIM = (
+    "force-unsafe-io",
     "path-exclude=/usr/share/man/*", "path-exclude=/usr/share/info/*",
     "path-exclude=/usr/share/lintian/*", "path-exclude=/usr/share/locale/*",
     "path-include=/usr/share/locale/locale.alias",
