@@ -102,7 +102,7 @@ async def make(
     if recipe.base:
         below = await make(contents, threads, recipe.base, False, report)
     mark = mark_of(recipe, below.digest if below else "", "\n".join((suite.name, *suite.sources)))
-    if (image := made_before(contents, mark, "busybox")) and not force:
+    if (image := made_before(contents, mark, name)) and not force:
         await in_thread(None, lambda tell: contents.tag(image.digest, name))
         report(Progress("here already", 1, 1, name))
         return contents.find(image.digest) or image
@@ -177,7 +177,7 @@ def make_busybox(contents: Contents, force: bool, report: Report) -> Image:
     machine = hashlib.sha256(program.read_bytes()).hexdigest()
     mark = mark_of(RECIPES["busybox"], "", machine)
     with contents.holding() as hold:
-        if (image := made_before(contents, mark, name)) and not force:
+        if (image := made_before(contents, mark, "busybox")) and not force:
             contents.tag(image.digest, "busybox")
             report(Progress("here already", 3, 3))
             return image
