@@ -92,7 +92,7 @@ class PretendRuntime:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(self._folder.iterdir()):
             if path.suffix == ".json":
-                self._follow(msgspec.json.decode(path.read_bytes(), type=Role))
+                self._follow(msgspec.json.decode(path.read_bytes(), type=Role), fresh=False)
 
     def close(self) -> None:
         for timer in self._timers.values():
@@ -107,7 +107,7 @@ class PretendRuntime:
         role, first = plan_role(unit, time.time())
         write_log(Path(role.log), first.output)
         self._keep(role)
-        running = self._follow(role)
+        running = self._follow(role, fresh=True)
         await asyncio.sleep(0)
         return running
 
@@ -116,7 +116,7 @@ class PretendRuntime:
         part.write_bytes(msgspec.json.encode(role))
         part.rename(self._folder / f"{role.id}.json")
 
-    def _follow(self, role: Role) -> State:
+    def _follow(self, role: Role, fresh: bool) -> State:
         """The state now, and a timer for the end if it is known."""
         self._roles[role.id] = role
         state = State(role.id, "running", pid=1, started=role.started)
@@ -125,7 +125,7 @@ class PretendRuntime:
         if timer := self._timers.pop(role.id, None):
             timer.cancel()
         left = role.ends - time.time()
-        if left <= 0 and role.ends > role.started:  # it ended while nobody looked
+        if left <= 0 and not fresh:  # it ended while nobody looked
             self._end(role.id, tell=False)
         elif role.ends < NEVER:
             self._timers[role.id] = asyncio.get_running_loop().call_later(
@@ -149,7 +149,7 @@ class PretendRuntime:
         if not self._ended[id].is_set() and moment < role.ends:
             role.ends, role.code, role.oom_killed = moment, code, False
             self._keep(role)
-            self._follow(role)
+            self._follow(role, fresh=True)
 
     async def signal(self, id: str, signal: int) -> None:
         self._open()
