@@ -175,6 +175,9 @@ class Bench:
         try:
             asyncio.run(main())
         finally:
+            for place in mounts.mount_points(folder):
+                mounts.unmount(place)
+            assert mounts.mount_points(folder) == [], "what is mounted must not be removed"
             shutil.rmtree(folder)
 
 
