@@ -16,6 +16,7 @@ import yaml
 from jindou.control.api.calls import Call
 from jindou.control.api.resources import protobuf
 from jindou.control.api.resources.builtin import type_named
+from jindou.control.api.resources.checks import is_clean
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import drop_nulls, mismatch, unknown_fields
 from jindou.objects.errors import BadRequest, UnsupportedMediaType
@@ -137,10 +138,24 @@ def _unfit(resource: Resource, says: str) -> str:
 
 
 def fit(resource: Resource, obj: Object, call: Call, odd: list[str]) -> None:
-    """Make an object fit its schema, in place: nulls and unknown fields go. Raises BadRequest."""
+    """Make an object fit its schema, in place: nulls and unknown fields go. Raises BadRequest.
+
+    managedFields are judged by those who read them.
+    """
+    meta = obj.get("metadata")
+    managed = meta.pop("managedFields", None) if meta else None
+    unknown = [] if is_clean(resource.schema, obj) else _made_to_fit(resource, obj)
+    if managed is not None:
+        assert meta is not None
+        meta["managedFields"] = managed
+    if odd or unknown:
+        tell(call, [*odd, *(f'unknown field "{path}"' for path in unknown)], resource)
+
+
+def _made_to_fit(resource: Resource, obj: Object) -> list[str]:
     schema = resource.schema
     if resource.custom:  # its own schema is judged later, with paths and all at once
-        meta = obj["metadata"]
+        meta = obj.get("metadata") or {}
         drop_nulls(meta)
         wrong = mismatch(type_named(OBJECT_META), meta, "metadata")
     else:
@@ -148,8 +163,7 @@ def fit(resource: Resource, obj: Object, call: Call, odd: list[str]) -> None:
         wrong = mismatch(schema, obj)
     if wrong:
         raise BadRequest(_unfit(resource, wrong))
-    unknown = unknown_fields(schema, obj, drop=True)
-    tell(call, [*odd, *(f'unknown field "{path}"' for path in unknown)], resource)
+    return unknown_fields(schema, obj, drop=True)
 
 
 def tell(call: Call, odd: list[str], resource: Resource) -> None:

@@ -46,6 +46,7 @@ from jindou.objects.kinds import Object
 
 TRIES = 64
 NAME_TRIES = 8
+POD_PREFIX = "core/pods/"  # its status has no defaults and is written often
 
 Judge = Callable[[Object, Object | None], list[Fault]]
 Complete = Callable[[Object], None]
@@ -221,9 +222,11 @@ class Engine:
                 scale = patches.patched(resource, scales.scale_of(resource, old), patch)
                 new = scales.scaled(resource, old, scale)
             else:
-                new = copy(patches.patched(resource, old, patch))
+                new = patches.patched(resource, old, patch)
+                touched = patches.touched(new, patch)
                 check_kind(resource, new)
-                fit(resource, new, call, patch.odd)
+                fit(resource, touched, call, patch.odd)
+                new = patches.put_back(new, touched, patch, share=part == "status")
                 writes.place(resource, new, namespace, name)
             writes.expect(resource, new, old, True)
             return new, named
@@ -317,7 +320,8 @@ class Engine:
         """The object that an update leaves, judged."""
         writes.keep_system(resource, new, old)
         new = writes.keep_rest(resource, new, old, "" if part == "scale" else part)
-        writes.fill(resource, new)
+        if part != "status" or resource.prefix != POD_PREFIX:
+            writes.fill(resource, new)
         if managing:
             self._track(resource, old, new, call, part)
         self._complete(resource, new)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from jindou.control.api.changes import json_patch, strategic
 from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.schema import copy
 from jindou.objects.errors import BadRequest, UnsupportedMediaType
 from jindou.objects.kinds import Object
 
@@ -47,6 +48,35 @@ def patched(resource: Resource, obj: Object, patch: Patch) -> Object:
         raise BadRequest("the patch leaves no object: metadata is missing")
     found: Object = result
     return found
+
+
+def touched(new: Object, patch: Patch) -> Object:
+    """A copy of the parts that a patch can have changed: the rest was right already."""
+    if isinstance(patch.changes, dict):
+        return {name: _copy(name, new[name], patch) for name in patch.changes if name in new}
+    return {name: _copy(name, held, patch) for name, held in new.items()}
+
+
+def _copy(name: str, value: Any, patch: Patch) -> Any:
+    """managedFields are large, and hardly ever what a patch is about."""
+    if name != "metadata" or not isinstance(value, dict):
+        return copy(value)
+    kept = {part: held for part, held in value.items() if part == "managedFields"}
+    return {**copy({part: held for part, held in value.items() if part not in kept}), **kept}
+
+
+def put_back(new: Object, touched: Object, patch: Patch, *, share: bool) -> Object:
+    """The patched object with its touched parts as they were made to fit; the others are copies,
+    unless the caller will not change them (`share`)."""
+    if not isinstance(patch.changes, dict):
+        return touched
+    rest = {name: held for name, held in new.items() if name not in patch.changes}
+    meta = rest.get("metadata")
+    if meta is not None:  # its fields are set one by one later on
+        rest["metadata"] = _copy("metadata", meta, patch)
+    if not share:
+        rest = {name: held if name == "metadata" else copy(held) for name, held in rest.items()}
+    return {**rest, **touched}
 
 
 def names_revision(patch: Patch) -> bool:

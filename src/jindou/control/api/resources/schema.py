@@ -21,6 +21,7 @@ class Schema:
         "_additional",
         "_items",
         "_properties",
+        "check",  # `checks.Check` of this node, once it was asked for
         "default",  # MISSING where there is none
         "embedded",  # x-kubernetes-embedded-resource
         "extra",  # pattern, minimum, oneOf, x-kubernetes-validations, ...: as in the document
@@ -78,6 +79,7 @@ class Schema:
         self.embedded = embedded
         self.default = default
         self.extra = extra or {}
+        self.check: Any = None
 
     @property
     def names(self) -> list[str]:
