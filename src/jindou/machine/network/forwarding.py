@@ -139,10 +139,13 @@ class Forwarding:
                 self._nftables.run(commands)
             return
         commands, stale = self._program.change(self._balances())
-        if commands:
+        if self._program.outgrown:
+            self._replace()
+        elif commands:
             try:
                 self._nftables.run(commands)
-            except NftablesError:  # someone else changed our table
+            except NftablesError as error:  # someone else changed our table
+                log.warning("packet rules: %s; the table is made anew", error)
                 self._replace()
         for version in {one.key.version for one in stale}.intersection(self._versions):
             unwanted = [one for one in stale if one.key.version == version]

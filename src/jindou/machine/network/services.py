@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from jindou.machine.linux.conntrack import Flow
 from jindou.machine.network import Balance, Endpoint
-from jindou.machine.network.table import PORT, Frame, frame
+from jindou.machine.network.table import Frame, frame
 
+LEAST_REACH = 16
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
@@ -52,7 +53,7 @@ def targets(balance: Balance) -> list[tuple[Key, Target]]:
     found = []
     for version in versions:
         endpoints = tuple(e for e in balance.endpoints if version_of(e.address) == version)
-        if balance.address or endpoints or version == 4 or not balance.endpoints:
+        if balance.address or endpoints or not balance.endpoints:
             key = Key(version, balance.address, balance.protocol, balance.port)
             found.append((key, Target(endpoints, balance.affinity)))
     return found
@@ -69,9 +70,8 @@ class Transaction:
         self._added: defaultdict[str, list[str]] = defaultdict(list)
 
     def chain(self, name: str, rules: Iterable[str]) -> None:
-        """Make a chain, or make it anew, with these rules."""
+        """A new one: to flush an old one, the library would first read every map."""
         self._before.append(f"add chain {self._table} {name}")
-        self._before.append(f"flush chain {self._table} {name}")
         self._before += [f"add rule {self._table} {name} {rule}" for rule in rules]
 
     def affinity(self, name: str, version: int, seconds: int) -> None:
@@ -114,20 +114,28 @@ class Program:
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
         self._services = [ipaddress.ip_network(network) for network in frame.services]
+        self._reach = LEAST_REACH  # there is a shared chain for each number of endpoints up to this
+        self._most = 0  # endpoints of one place
         self._forget()
+
+    @property
+    def outgrown(self) -> bool:
+        """Has a place more endpoints than the table has chains for? Then it has to be made anew."""
+        return self._most > self._reach
 
     def _forget(self) -> None:
         self._balances: dict[int, Balance] = {}  # by identity: most stay the same objects
         self._claims: Counter[Key] = Counter()  # how many balances want a key
         self._now: dict[Key, Target] = {}
-        self._chains: set[str] = set()
         self._hairpins: Counter[str] = Counter()
 
     def replace(self, balances: Iterable[Balance]) -> str:
         """Commands that make the whole table, whatever was there before."""
         self._forget()
         commands, _ = self.change(balances)
-        return frame(self._frame) + commands
+        while self.outgrown:
+            self._reach *= 2
+        return frame(self._frame, self._reach) + commands
 
     def change(self, balances: Iterable[Balance]) -> tuple[str, list[Stale]]:
         """Commands for the difference ("" for none), and the flows to end once they are done.
@@ -223,7 +231,7 @@ class Program:
             return {(f"refused{version}", place): ""}
         entry = f"services{version}" if key.address else f"nodeports{version}"
         if target.affinity:
-            return {(entry, place): f"goto a_{_digest(key)}"}
+            return {(entry, place): f"goto {_sticky_chain(key, target)}"}
         slots = f"endpoints{version}" if key.address else f"node_endpoints{version}"
         found = {(entry, place): f"goto {self._spread(key, target)}"}
         for slot, endpoint in enumerate(target.endpoints):
@@ -250,7 +258,7 @@ class Program:
     def _provide(
         self, transaction: Transaction, key: Key, old: Target | None, new: Target | None
     ) -> None:
-        """The chains that elements lead to: shared ones stay for ever, those of affinity go."""
+        """The chains of their own that elements with affinity lead to."""
         had = _affinity_sets(key, old)
         have = _affinity_sets(key, new)
         for name, endpoint in have.items():
@@ -258,32 +266,20 @@ class Program:
                 assert new
                 transaction.affinity(name, key.version, new.affinity)
                 transaction.chain(f"{name}_to", _remember(key, endpoint, name))
-        if have:
-            transaction.chain(f"a_{_digest(key)}", _stick(key, list(have)))
-        elif had:
-            transaction.drop("chain", f"a_{_digest(key)}")
+        if have and new:
+            transaction.chain(_sticky_chain(key, new), _stick(key, list(have)))
+        if had and old:
+            transaction.drop("chain", _sticky_chain(key, old))
         for name in had.keys() - have.keys():
             transaction.drop("chain", f"{name}_to")
             transaction.drop("set", name)
-        if new and new.endpoints and not new.affinity:
-            name = self._spread(key, new)
-            if name not in self._chains:
-                self._chains.add(name)
-                transaction.chain(name, spread_rules(name))
+        if new and not new.affinity:
+            self._most = max(self._most, len(new.endpoints))
 
 
-def spread_rules(name: str) -> list[str]:
-    """Of a shared chain, such as n3: a random one of three endpoints of the packet's own service."""
-    draw = f"{PORT} . numgen random mod {name[1:]}"
-    if name[0] == "n":
-        return [
-            f"meta nfproto ipv4 dnat ip to ip daddr . {draw} map @endpoints4",
-            f"meta nfproto ipv6 dnat ip6 to ip6 daddr . {draw} map @endpoints6",
-        ]
-    return [
-        f"meta nfproto ipv4 dnat ip to {draw} map @node_endpoints4",
-        f"meta nfproto ipv6 dnat ip6 to {draw} map @node_endpoints6",
-    ]
+def _sticky_chain(key: Key, target: Target) -> str:
+    """The name has all that the chain depends on: no chain ever changes."""
+    return f"a_{_digest(key, target)}"
 
 
 def _affinity_sets(key: Key, target: Target | None) -> Mapping[str, Endpoint]:

@@ -37,9 +37,13 @@ def ip(network: str) -> str:
     return "ip6" if ":" in network else "ip"
 
 
-def frame(frame: Frame) -> str:
-    """Commands that make the table anew: with what was in it before gone, in one transaction."""
-    chains = _chains(frame)
+def frame(frame: Frame, reach: int) -> str:
+    """Commands that make the table anew: with what was in it before gone, in one transaction.
+
+    `reach` is the largest number of endpoints with a chain. They are all made here: libnftables
+    1.0.6 can't refer later to a map whose data has a port of whatever protocol.
+    """
+    chains = _chains(frame) + "".join(_spread(number) for number in range(1, reach + 1))
     maps = "".join(_maps(version) for version in (4, 6))
     name = f"inet {frame.table}"
     return f"add table {name}\ndelete table {name}\ntable {name} {{\n{maps}{chains}}}\n"
@@ -57,6 +61,21 @@ def _maps(version: int) -> str:
     set refused{version} {{ type {kind} . inet_proto . inet_service; }}
     set refused_ports{version} {{ type inet_proto . inet_service; }}
     set hairpin{version} {{ type {kind} . {kind}; }}
+"""
+
+
+def _spread(number: int) -> str:
+    """The shared chains for so many endpoints: a random one of the packet's own service."""
+    draw = f"{PORT} . numgen random mod {number}"
+    return f"""
+    chain n{number} {{
+        meta nfproto ipv4 dnat ip to ip daddr . {draw} map @endpoints4
+        meta nfproto ipv6 dnat ip6 to ip6 daddr . {draw} map @endpoints6
+    }}
+    chain p{number} {{
+        meta nfproto ipv4 dnat ip to {draw} map @node_endpoints4
+        meta nfproto ipv6 dnat ip6 to {draw} map @node_endpoints6
+    }}
 """
 
 
