@@ -64,7 +64,7 @@ class Nodes:
         name = new["metadata"]["name"]
         if old is None or _heartbeat(old) != _heartbeat(new):
             self._heard(name)
-        if any(taint["effect"] == "NoExecute" for taint in new["spec"].get("taints") or ()):
+        if any(taint["effect"] == "NoExecute" for taint in (new.get("spec") or {}).get("taints") or ()):
             self._tainted.add(name)
         else:
             self._tainted.discard(name)
@@ -104,8 +104,8 @@ class Nodes:
             if told is not None:
                 node = await self._mark_unknown(client, node, told)
         taints = plan_taints(node)
-        if taints != (node["spec"].get("taints") or []):
-            node["spec"]["taints"] = taints
+        if taints != ((node.get("spec") or {}).get("taints") or []):
+            node.setdefault("spec", {})["taints"] = taints
             node = await client.update(NODE, node)
             await self._nodes.caught_up(node["metadata"].get("resourceVersion", ""))
         return await self._evict(client, node)
@@ -130,7 +130,7 @@ class Nodes:
 
     async def _evict(self, client: Client, node: Object) -> float | None:
         taints = [
-            taint for taint in node["spec"].get("taints") or () if taint["effect"] == "NoExecute"
+            taint for taint in (node.get("spec") or {}).get("taints") or () if taint["effect"] == "NoExecute"
         ]
         if not taints:
             return None

@@ -52,7 +52,7 @@ def untolerated(
 
 def plan_taints(node: Object) -> list[Object]:
     """The node's taints: those that others set, and ours as its conditions ask for."""
-    old = node["spec"].get("taints") or []
+    old = (node.get("spec") or {}).get("taints") or []
     ready = (conditions.find(node, "Ready") or {}).get("status", "")
     wanted: dict[tuple[str, str], Object] = {}
     if ready != "True":
@@ -63,7 +63,7 @@ def plan_taints(node: Object) -> list[Object]:
     for type, key in BY_CONDITION.items():
         if conditions.is_true(node, type):
             wanted[key, "NoSchedule"] = {"key": key, "effect": "NoSchedule"}
-    if node["spec"].get("unschedulable"):
+    if (node.get("spec") or {}).get("unschedulable"):
         wanted[UNSCHEDULABLE, "NoSchedule"] = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
     kept = []
     for taint in old:

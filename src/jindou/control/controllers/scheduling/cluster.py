@@ -42,7 +42,7 @@ class NodeState:
 
     def update(self, node: Object) -> bool:
         """True where something changed that decides on Pods."""
-        spec, status = node["spec"], node.get("status") or {}
+        spec, status = node.get("spec") or {}, node.get("status") or {}
         before = (self.labels, self.taints, self.unschedulable, self.allocatable, self.known)
         self.labels = node["metadata"].get("labels") or {}
         self.taints = tuple(spec.get("taints") or ())
