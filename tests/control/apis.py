@@ -96,16 +96,18 @@ class Api:
 
 
 def on_api(scenario: Any, store: Any = None) -> Any:
-    """Run `scenario(api)` against a fresh server."""
+    """Run `scenario(api)` against a fresh server; `store` is one, or makes one inside the loop."""
 
     async def main() -> Any:
-        held = store or MemoryStore()
+        held = store() if callable(store) else store or MemoryStore()
         server = ApiServer(held, Settings(), Tokens(Path("/nonexistent"), "cluster.local"))
         await server.start()
         try:
             return await asyncio.wait_for(scenario(Api(server, held)), 30)
         finally:
             server.close()
+            if hasattr(held, "close"):
+                await held.close()
 
     return asyncio.run(main())
 

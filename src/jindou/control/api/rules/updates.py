@@ -112,7 +112,7 @@ def pod(obj: Object, old: Object) -> list[Fault]:
         for container in allowed.get(part) or ():
             if container["name"] in before:
                 container["image"] = before[container["name"]].get("image")
-    for name in ("activeDeadlineSeconds", "ephemeralContainers", "nodeName", "schedulingGates"):
+    for name in ("activeDeadlineSeconds", "nodeName", "schedulingGates"):
         if name in old_spec:
             if name == "nodeName" and old_spec[name] != new_spec.get(name):
                 continue
