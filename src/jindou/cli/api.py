@@ -43,10 +43,12 @@ class Api:
         try:
             connection.connect(self.path)
         except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
             raise Problem(
                 "jindou is not running", "JD-API-501", do=["jindou up"], status=NOT_RUNNING
             ) from None
         except PermissionError:
+            connection.close()
             raise Problem(
                 f"{self.path} is not yours to open",
                 "JD-SEC-301",
