@@ -370,6 +370,20 @@ def test_a_flushed_table_comes_back_and_those_of_others_stay(tmp_path):
 
 
 @isolated
+def test_a_firewall_that_drops_everything_else_is_told_about(tmp_path, caplog):
+    async def scenario():
+        shell(
+            "nft 'add table ip filter; add chain ip filter DOCKER-USER; add chain ip filter"
+            " FORWARD { type filter hook forward priority 0; policy drop; }'"
+        )
+        async with network(tmp_path / "run"):
+            assert "ip filter FORWARD drops what it does not know" in caplog.text
+            assert "iptables -I DOCKER-USER -i jin0 -j ACCEPT" in caplog.text
+
+    asyncio.run(scenario())
+
+
+@isolated
 def test_close_leaves_the_machine_as_it_was(tmp_path):
     def state() -> str:
         return shell(

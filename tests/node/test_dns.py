@@ -15,6 +15,7 @@ from jindou.node.names import wire
 from jindou.node.names.forward import Cache, lifetime
 from jindou.node.names.listeners import Listeners
 from jindou.node.names.wire import Edns, Malformed, Message, Question, Record
+from jindou.objects.errors import Unavailable
 from jindou.settings import Settings
 from tests.node.feed import Feed, endpoint, endpoint_slice, pod, service
 
@@ -298,6 +299,34 @@ def test_until_all_is_known_nothing_is_denied(tmp_path):
     async def scenario():
         async with names(tmp_path, synced=False) as served:
             assert ask(served, f"none.{SVC}", wire.A).code == wire.SERVFAIL
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_where_the_port_is_taken_another_is_used_and_told(tmp_path):
+    async def scenario():
+        moved = []
+        async with names(tmp_path) as first:
+            second = Names(
+                Settings(),
+                Feed(*SERVICES),
+                Feed(*SLICES),
+                addresses=["127.0.0.1"],
+                port=first.port,
+                move=lambda *words: moved.append(words),
+            )
+            await second.start()
+            (words,) = moved
+            place, to, protocols = words
+            assert place == ("127.0.0.1", first.port)
+            assert to == ("127.0.0.1", second.port)
+            assert set(protocols) == {"udp", "tcp"}
+            assert "10.211.0.9" in await dig(second.port, f"web.{SVC}")
+            await second.stop()
+            stubborn = Names(Settings(), Feed(), Feed(), addresses=["127.0.0.1"], port=first.port)
+            with pytest.raises(Unavailable, match=f"127.0.0.1 port {first.port}: "):
+                await stubborn.start()
 
     asyncio.run(scenario())
 

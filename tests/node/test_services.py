@@ -165,6 +165,14 @@ def test_an_api_on_the_loopback_address_is_reached_through_the_gateway():
     assert found == Rules((Balance(IP, "tcp", 443, (api,)),))
 
 
+def test_addresses_have_one_spelling_and_nonsense_is_left_out():
+    web = service("web", "FD00:10:211:0::9", externalIPs=["no; flush ruleset"])
+    slices = [endpoint_slice("web", endpoint("fd00:0::2"))]
+    assert rules([web], slices, "here") == Rules(
+        (Balance("fd00:10:211::9", "tcp", 80, at("fd00::2")),)
+    )
+
+
 class Recorder:
     """A network that notes what it is asked for, and may fail first."""
 
@@ -221,6 +229,24 @@ def test_changes_of_one_turn_go_out_together_and_leave_other_balances_the_same_o
         assert set(after.balances) == set(rules(services.all(), slices.all(), "here").balances)
         services.remove("default", "one")
         assert len((await network.next()).balances) == 2
+        await following.stop()
+
+    asyncio.run(scenario())
+
+
+def test_what_was_moved_is_forwarded_and_reached_through_services():
+    async def scenario():
+        network = Recorder()
+        feeds = Feed(service("api", IP)), Feed(endpoint_slice("api", endpoint("10.210.0.1")))
+        api = Endpoint("127.0.0.1", 8080)
+        following = Services(network, *feeds, "here", ("10.210.0.1",), api)
+        following.move(Endpoint("10.210.0.1", 53), Endpoint("10.210.0.1", 999), ("udp",))
+        following.start()
+        assert (await network.next()).balances == (
+            Balance("10.210.0.1", "tcp", 8080, (api,)),
+            Balance("10.210.0.1", "udp", 53, (Endpoint("10.210.0.1", 999),)),
+            Balance(IP, "tcp", 80, (api,)),
+        )
         await following.stop()
 
     asyncio.run(scenario())

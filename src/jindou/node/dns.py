@@ -7,11 +7,13 @@ with SERVFAIL, which clients try again: a false "no such name" would be remember
 
 from __future__ import annotations
 
+import errno
 import ipaddress
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
 from jindou.client.informers import Informer
+from jindou.machine.network import Endpoint
 from jindou.node.names import resolv, wire
 from jindou.node.names.forward import DNS_PORT, Forwarder
 from jindou.node.names.listeners import Answer, Listeners
@@ -71,7 +73,11 @@ def _pod_addresses(pod: Object | None) -> set[str]:
 
 
 class Names:
-    """Serves DNS at `addresses`. `resolvers` is the file that names the machine's resolvers."""
+    """Serves DNS at `addresses`. `resolvers` is the file that names the machine's resolvers.
+
+    Another program of the machine may have its port 53 on every address. Then ours listens at some
+    other, and `move` (of `Services`) leads there what units send to the port.
+    """
 
     def __init__(
         self,
@@ -84,9 +90,11 @@ class Names:
         port: int = DNS_PORT,
         resolvers: Path = resolv.FILE,
         resolvers_port: int = DNS_PORT,
+        move: Callable[[Endpoint, Endpoint, Iterable[str]], None] | None = None,
     ) -> None:
         self._addresses = tuple(addresses) or (resolv.gateway(settings),)
         self._port = port
+        self._move = move
         self._informers = [one for one in (services, slices, pods) if one]
         networks = [settings.service_cidr, settings.service_cidr6]
         networks += [settings.pod_cidr, settings.pod_cidr6]
@@ -104,7 +112,15 @@ class Names:
 
     async def start(self) -> None:
         try:
-            await self._listeners.open(self._addresses, self._port)
+            try:
+                await self._listeners.open(self._addresses, self._port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or self._move is None:
+                    raise
+                await self._listeners.open(self._addresses, 0)
+                for address in self._addresses:
+                    here = Endpoint(address, self.port)
+                    self._move(Endpoint(address, self._port), here, ("udp", "tcp"))
         except OSError as error:
             where = ", ".join(self._addresses)
             raise Unavailable(

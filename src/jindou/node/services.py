@@ -9,6 +9,8 @@ by which the driver knows them as unchanged. All changes of one turn of the loop
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import itertools
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -77,8 +79,8 @@ def spec_of(service: Object) -> Spec | None:
         ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress") or ()
         outside += [i["ip"] for i in ingress if i.get("ip") and i.get("ipMode") != "Proxy"]
     inside_local = spec.get("internalTrafficPolicy") == "Local"
-    addresses = dict.fromkeys(Address(address, inside_local) for address in own)
-    addresses.update(dict.fromkeys(Address(address, outside_local) for address in outside))
+    addresses = dict.fromkeys(Address(address, inside_local) for address in _plain(own))
+    addresses.update(dict.fromkeys(Address(address, outside_local) for address in _plain(outside)))
     config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
     sticky = spec.get("sessionAffinity") == "ClientIP"
     families = spec.get("ipFamilies") or ["IPv6" if ":" in address else "IPv4" for address in own]
@@ -105,13 +107,21 @@ def slice_of(item: Object, node_name: str) -> Slice:
         fitness = _fitness(endpoint.get("conditions") or {})
         if fitness and item.get("addressType") in VERSIONS:
             local = endpoint.get("nodeName") == node_name
-            backends += [Backend(address, local, fitness) for address in endpoint["addresses"][:1]]
+            for address in _plain(endpoint["addresses"][:1]):
+                backends.append(Backend(address, local, fitness))
     ports = [
         (port.get("name") or "", (port.get("protocol") or "TCP").lower(), port["port"])
         for port in item.get("ports") or ()
         if port.get("port")
     ]
     return Slice(tuple(ports), tuple(backends))
+
+
+def _plain(addresses: Iterable[str]) -> Iterator[str]:
+    """In the one spelling that the kernel's answers have; what is no address is left out."""
+    for address in addresses:
+        with contextlib.suppress(ValueError):
+            yield str(ipaddress.ip_address(address))
 
 
 def _fitness(conditions: Mapping[str, bool | None]) -> int:
@@ -215,8 +225,8 @@ def owner(item: Object) -> Key | None:
 class Services:
     """Keeps the network's forwarding what Services and EndpointSlices ask for.
 
-    `addresses` are those of this machine, the gateway's included; `api` is where the API server
-    listens. When that is 127.0.0.1, units reach it at the gateway's address and the same port.
+    `addresses` are those of this machine; `api` is where the API server listens. When that is
+    127.0.0.1, units reach it at the gateway's address and the same port.
     """
 
     def __init__(
@@ -235,15 +245,18 @@ class Services:
         self._specs: dict[Key, Spec] = {}
         self._slices: dict[Key, dict[str, Slice]] = {}
         self._balances: dict[Key, tuple[Balance, ...]] = {}
-        self._fixed = tuple(
-            Balance(gateway, "tcp", self._elsewhere[place].port, (self._elsewhere[place],))
-            for gateway in network.gateway
-            for place in self._elsewhere
-            if place.address == gateway
-        )
+        self._fixed: list[Balance] = []
         self._dirty: dict[Key, None] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        for place, to in self._elsewhere.items():
+            if place.address in network.gateway:
+                self.move(place, to, ("tcp",))
+
+    def move(self, place: Endpoint, to: Endpoint, protocols: Iterable[str]) -> None:
+        """A program of this machine that should be at `place` is at `to`. Call before `start`."""
+        self._elsewhere[place] = to
+        self._fixed += [Balance(place.address, name, place.port, (to,)) for name in protocols]
 
     def start(self) -> None:
         """Follow the informers; the network is left as it is until both have all."""

@@ -126,7 +126,7 @@ class BridgeNetwork:
         if self._six:
             for interface in sorted(os.listdir("/proc/sys/net/ipv6/conf")):
                 name = f"net/ipv6/conf/{interface}/accept_ra"
-                if interface not in ("all", "default", "lo", bridge) and sysctls.read(name) == "1":
+                if interface not in ("all", "lo", bridge) and sysctls.read(name) == "1":
                     wanted[name] = "2"  # a router would stop believing in its own router
             wanted["net.ipv6.conf.all.forwarding"] = "1"
         self._remembered = sysctls.Remembered(self._folder / "sysctls")
@@ -200,12 +200,13 @@ class BridgeNetwork:
             if plug.sandbox not in self._attached:
                 try:
                     number = self.addresses.take(plug.sandbox)
+                    ports = self._host_ports(Record(plug.sandbox, number, plug.host_ports))
                     record = await self._work(self._make, plug, number)
-                except (OSError, Exhausted) as error:
+                except (OSError, Exhausted, ValueError) as error:
                     self.addresses.release(plug.sandbox)
                     raise NetworkError(f"network of {plug.sandbox}: {error}") from error
                 self._attached[plug.sandbox] = record
-                await self._forwarding.set_ports(plug.sandbox, self._host_ports(record))
+                await self._forwarding.set_ports(plug.sandbox, ports)
             return self._attachment(self._attached[plug.sandbox])
 
     def _alone(self, sandbox: str) -> asyncio.Lock:
@@ -285,6 +286,8 @@ class BridgeNetwork:
         for port in record.host_ports:
             endpoints = tuple(Endpoint(address, port.unit_port) for address in addresses)
             where = "" if port.host_address in ("", "0.0.0.0", "::") else port.host_address
+            if where:
+                where = str(ipaddress.ip_address(where))
             if port.host_address == "0.0.0.0":
                 endpoints = endpoints[:1]
             balances.append(Balance(where, port.protocol, port.port, endpoints))

@@ -23,6 +23,7 @@ from jindou.machine.linux import conntrack
 from jindou.machine.linux.netlink import HEADER, attributes
 from jindou.machine.linux.nftables import Nftables, NftablesError
 from jindou.machine.network import Balance, Endpoint, NetworkError, Rules
+from jindou.machine.network.foreign import Dropper, droppers
 from jindou.machine.network.services import PROTOCOLS, Program, Stale
 from jindou.machine.network.table import Frame
 
@@ -90,6 +91,12 @@ class Forwarding:
             self._rules = self._rules or Rules()
             self._replace()
             self._mark.write_text(wanted)
+        for one in self.obstacles():
+            log.warning("packet rules: %s drops what it does not know (%s)", one.where, one.remedy)
+
+    def obstacles(self) -> list[Dropper]:
+        rows = self._nftables.read("list chains")
+        return droppers(rows, self._frame.table, self._frame.bridge)
 
     def _is_there(self) -> bool:
         tables = self._nftables.read("list tables inet")
