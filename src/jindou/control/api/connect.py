@@ -8,6 +8,7 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/p
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import ssl
@@ -76,7 +77,7 @@ class Connect:
         except CloudError:
             raise
         except (OSError, TimeoutError) as error:
-            raise InternalError(f"error dialing backend: {error or 'timed out'}") from None
+            raise InternalError(f"error dialing backend: {why(error)}") from None
 
     def close(self) -> None:
         for _, pool in self._nodes.values():
@@ -194,6 +195,15 @@ class Connect:
         if not backends:
             raise Unavailable(f'no endpoints available for service "{name}"')
         return f"{scheme or 'http'}://{random.choice(backends)}"
+
+
+def why(error: Exception) -> str:
+    """Why another server can't be reached, in a few words."""
+    if isinstance(error, ssl.SSLError):
+        return f"tls: {error.args[-1] if error.args else error}"
+    if isinstance(error, OSError) and error.errno:
+        return f"connect: {os.strerror(error.errno).lower()}"
+    return str(error) or "timed out"
 
 
 def unverified() -> ssl.SSLContext:
