@@ -33,7 +33,7 @@ from jindou.machine.images.references import is_digest, parse
 from jindou.machine.images.streams import GZIP, ZSTD, inflate, read_file
 from jindou.machine.images.tar import Source, TarError, entries
 
-READING, UNPACKING = "read the archive", "unpack"
+READING, UNPACKING, IMPORTED = "read the archive", "unpack", "import"
 MOST_MEMBERS = 200_000
 MOST_IMAGES = 1000
 DEEPEST_INDEX = 4
@@ -124,8 +124,13 @@ def load(contents: Contents, path: Path, report: Report) -> list[Image]:
                     plain.write(piece)
                 plain.flush()
                 plain.seek(0)
-                return _load(contents, plain, path, report)
-        return _load(contents, file, path, report)
+                images = _load(contents, plain, path, report)
+        else:
+            images = _load(contents, file, path, report)
+    for count, image in enumerate(images, 1):
+        name = image.names[0] if image.names else image.digest
+        report(Progress(f"{IMPORTED} {count}", count, len(images), name))
+    return images
 
 
 def _load(contents: Contents, file: IO[bytes], path: Path, report: Report) -> list[Image]:

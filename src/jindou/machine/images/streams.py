@@ -22,6 +22,7 @@ from jindou.machine.images import ImageError
 
 PIECE = 1 << 20
 HIGH_WATER = 8 << 20
+SLICE = 4096
 LARGEST_WINDOW = 1 << 27  # of zstd: 128 MiB, what its own tools accept without asking
 LARGEST_LAYER = 256 << 30
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -188,28 +189,28 @@ def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise ImageError("a layer can't be inflated: it ends too early")
 
 
-class _Reader:
-    """What zstandard wants to read from."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._rest:
-            self._rest = next(self._pieces, b"")
-        part, self._rest = self._rest[:size], self._rest[size:]
-        return part
-
-
 def _unzstd(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    machine = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
-    stream = machine.stream_reader(_Reader(pieces), read_size=PIECE, read_across_frames=True)  # type: ignore[arg-type]
+    """Any number of frames. Fed in small slices, as one block of 4 bytes can become 128 KiB."""
+    machine = None
     try:
-        while plain := stream.read(PIECE):
-            yield plain
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                if machine is None:
+                    machine = zstandard.ZstdDecompressor(
+                        max_window_size=LARGEST_WINDOW
+                    ).decompressobj(write_size=PIECE)
+                if plain := machine.decompress(view[:SLICE]):
+                    yield plain
+                view = view[SLICE:]
+                if machine.eof:
+                    if rest := machine.unused_data:
+                        view = memoryview(rest + view)
+                    machine = None
     except zstandard.ZstdError as error:
         raise ImageError(f"a layer can't be inflated: {error}") from error
+    if machine is not None:
+        raise ImageError("a layer can't be inflated: it ends too early")
 
 
 def compress(pieces: Iterator[bytes], write: Callable[[bytes], object]) -> None:
