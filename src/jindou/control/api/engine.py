@@ -39,7 +39,7 @@ from jindou.control.api.places import Places
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.selection import FactsCache, Selection
-from jindou.control.api.watches import Tell, Watch
+from jindou.control.api.watches import Memos, Tell, Watch
 from jindou.control.store import Stale, Store, Stored
 from jindou.objects.errors import AlreadyExists, BadRequest, Fault, NotFound
 from jindou.objects.kinds import Object
@@ -66,6 +66,7 @@ class Engine:
         self.store = store
         self.registry = registry
         self.facts = FactsCache()
+        self._memos = Memos()
         self._allocation = allocation
         self._places = Places(store)
         self._judges: dict[str, Judge] = {}
@@ -90,8 +91,8 @@ class Engine:
     def page(self, resource: Resource, selection: Selection, query: lists.Query) -> lists.Page:
         return lists.read(self.store, resource, selection, query, self.facts)
 
-    def watch(self, resource: Resource, selection: Selection, tell_it: Tell) -> Watch:
-        return Watch(self.store, resource, selection, self.facts, tell_it)
+    def watch(self, resource: Resource, selection: Selection, tell: Tell) -> Watch:
+        return Watch(self.store, resource, selection, self.facts, self._memos, tell)
 
     def scale(self, resource: Resource, namespace: str, name: str) -> Object:
         return scales.scale_of(resource, self.read(resource, namespace, name))
@@ -131,9 +132,9 @@ class Engine:
         writes.fill(resource, obj)
         if managing:
             self._track(resource, None, obj, call, "")
-        writes.start_status(resource, obj)
         self._complete(resource, obj)
         await admission.admit("create", resource, obj, None, call.user, self.store)
+        writes.start_status(resource, obj)
         writes.refuse(resource, obj, self._judge(resource, obj, None))
         key = resource.key(namespace, name)
         if call.dry_run:
@@ -283,13 +284,15 @@ class Engine:
         part: str,
         *,
         managing: bool = True,
+        judging: bool = True,
     ) -> Written:
         """Read, change, commit. `wanted` gives the new object and whether it named a revision."""
         for _ in range(TRIES):
             stored = self.find(resource, namespace, name)
             old = encoding.loads(resource, stored.value)
             new, named = wanted(old)
-            new = await self._finished(resource, new, old, call, part, managing)
+            if judging:
+                new = await self._finished(resource, new, old, call, part, managing)
             if writes.same(new, old):
                 return Written(stored.value, stored.revision)
             if call.dry_run:
@@ -396,18 +399,11 @@ class Engine:
         call: Call,
         part: str,
     ) -> None:
-        """A change that the server itself makes: judged already, kept as it is."""
-        for _ in range(TRIES):
-            stored = self.find(resource, namespace, name)
-            old = encoding.loads(resource, stored.value)
+        """A change that the server itself makes: right already, kept as it is."""
+
+        def change(old: Object) -> tuple[Object, bool]:
             new = wanted(old)
             self._track(resource, old, new, call, part)
-            if call.dry_run or writes.same(new, old):
-                return
-            try:
-                encode = encoding.encoder(resource, new)
-                await self.store.commit(stored.key, encode, expect=stored.revision)
-                return
-            except Stale as stale:
-                await settle(self.store, stored.key, stale.found)
-        raise status.conflict(resource.kind, name)
+            return new, False
+
+        await self._change(resource, namespace, name, change, call, part, judging=False)

@@ -7,6 +7,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -60,16 +61,46 @@ def start_of(revision: str, match: str, bookmarks: bool, initial: str, current: 
     return Start(None if revision in ("", "0") else int(revision), bookmarks)
 
 
+class Memos:
+    """What is worked out of a change is of use while it is being told, and let go right after:
+    the history of the store outlives it by far."""
+
+    def __init__(self) -> None:
+        self._held: list[Change] = []
+
+    def of(self, change: Change) -> dict[Any, Any]:
+        memo: Any = change.memo
+        if memo is None:
+            memo = change.memo = {}
+            if not self._held:
+                asyncio.get_running_loop().call_soon(self._let_go)
+            self._held.append(change)
+        found: dict[Any, Any] = memo
+        return found
+
+    def _let_go(self) -> None:
+        for change in self._held:
+            change.memo = None
+        self._held.clear()
+
+
 class Watch:
     """Follows the store for one watcher. `begin` tells what is past, then `tell` is called with more."""
 
     def __init__(
-        self, store: Store, resource: Resource, selection: Selection, facts: FactsCache, tell: Tell
+        self,
+        store: Store,
+        resource: Resource,
+        selection: Selection,
+        facts: FactsCache,
+        memos: Memos,
+        tell: Tell,
     ) -> None:
         self._store = store
         self._resource = resource
         self._selection = selection
         self._facts = facts
+        self._memos = memos
         self._tell = tell
         self._after = 0
         self._ended = False
@@ -123,9 +154,7 @@ class Watch:
         for change in changes:
             if change.revision <= self._after or not (plain or selection.admits(change.key)):
                 continue
-            memo: Any = change.memo
-            if memo is None:
-                memo = change.memo = {}
+            memo = self._memos.of(change)
             value, previous = change.value, change.previous
             was = previous is not None and (plain or self._matches(previous))
             now = value is not None and (
