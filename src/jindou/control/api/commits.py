@@ -21,6 +21,13 @@ class Written(NamedTuple):
     created: bool = False
 
 
+class Deleted(NamedTuple):
+    """`status` says that it is gone; `value` is the object that waits for its end (or went)."""
+
+    status: Object | None
+    value: bytes
+
+
 async def settle(store: Store, key: str, found: int) -> None:
     """Until readers see the write that made ours stale: it may still be on its way to the disk."""
 

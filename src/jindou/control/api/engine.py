@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from jindou.control.api import (
     admission,
@@ -26,6 +26,7 @@ from jindou.control.api.allocation import Allocation
 from jindou.control.api.calls import Call, DeleteOptions
 from jindou.control.api.changes import apply as managed
 from jindou.control.api.commits import (
+    Deleted,
     Written,
     dry,
     is_heartbeat,
@@ -50,13 +51,6 @@ POD_PREFIX = "core/pods/"  # its status has no defaults and is written often
 
 Judge = Callable[[Object, Object | None], list[Fault]]
 Complete = Callable[[Object], None]
-
-
-class Deleted(NamedTuple):
-    """`status` says that it is gone; `value` is the object that waits for its end (or went)."""
-
-    status: Object | None
-    value: bytes
 
 
 class Engine:
@@ -186,18 +180,14 @@ class Engine:
         part: str = "",
         odd: list[str] | None = None,
     ) -> Written:
-        if part == "scale":
-            scale = obj
-            obj_of: Callable[[Object], Object] = lambda old: scales.scaled(resource, old, scale)  # noqa: E731
-        else:
+        if part != "scale":
             obj = check_kind(resource, obj)
             fit(resource, obj, call, odd or [])
             writes.place(resource, obj, namespace, name)
-            obj_of = lambda old: copy(obj)  # noqa: E731
         free = unconditional(resource) or part == "scale"
 
         def wanted(old: Object) -> tuple[Object, bool]:
-            new = obj_of(old)
+            new = scales.scaled(resource, old, obj) if part == "scale" else copy(obj)
             return new, writes.expect(resource, new, old, free)
 
         return await self._change(resource, namespace, name, wanted, call, part)
