@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from jindou.control.api.resources.registry import Registry
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.rules.defaults import apply_defaults, start_status
 from jindou.objects.errors import BadRequest, Conflict, InternalError
+from tests.control.apis import Api, Kubectl, on_kubectl
 
 REGISTRY = Registry()
 T1, T2, T3 = (f"2026-01-01T00:00:0{n}Z" for n in (1, 2, 3))
@@ -434,6 +437,7 @@ def by(live: Any, spec: Any, manager: str, now: str = T1) -> Any:
     return applied(live, custom(spec), manager, force=True, now=now, schema=CUSTOM)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(specs, specs)
 def test_apply_is_idempotent(first: Any, second: Any) -> None:
@@ -441,6 +445,7 @@ def test_apply_is_idempotent(first: Any, second: Any) -> None:
     assert by(live, second, "two", T2) == live
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(specs, specs)
 def test_unapplying_removes_exactly_what_was_owned(first: Any, second: Any) -> None:
@@ -463,6 +468,7 @@ def leaves(held: Any, path: str = "") -> set[str]:
     return {leaf for key, below in held.items() if key != "." for leaf in leaves(below, path + key)}
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(specs, specs)
 def test_every_changed_field_has_its_last_writer(first: Any, second: Any) -> None:
@@ -511,3 +517,63 @@ def test_tracking_a_new_pod_is_quick() -> None:
         track(None, pod, **options)
         best = min(best, time.perf_counter() - begin)
     assert best < 150e-6, f"{best * 1e6:.0f} us"
+
+
+MANIFEST = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, labels: {app: web}}
+spec:
+  replicas: %d
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: c, image: %s, ports: [{containerPort: 80}]}
+"""
+
+
+@pytest.mark.slow
+def test_kubectl_applies_on_the_servers_side(tmp_path: Path) -> None:
+    ssa = ("apply", "--server-side", "-f", "-")
+
+    async def scenario(kubectl: Kubectl, api: Api) -> None:
+        one, two = MANIFEST % (2, "nginx"), MANIFEST % (3, "httpd")
+        assert "created" in await kubectl("apply", "-f", "-", stdin=one)
+        assert await kubectl(*ssa, stdin=two) == "deployment.apps/web serverside-applied\n"
+        entries = (await held(kubectl))["metadata"]["managedFields"]
+        assert {(e["manager"], e["operation"]) for e in entries} == {
+            ("kubectl", "Apply"),
+            ("kubectl-last-applied", "Apply"),
+        }
+        code, _, says = await kubectl.run(*ssa, "--field-manager=other", stdin=one)
+        assert code == 1
+        assert says.startswith(
+            'error: Apply failed with 2 conflicts: conflicts with "kubectl":\n- .spec.replicas\n'
+            '- .spec.template.spec.containers[name="c"].image\nPlease review'
+        )
+        await kubectl("scale", "deploy/web", "--replicas=5")
+        code, _, says = await kubectl.run(*ssa, stdin=two)
+        assert says.startswith(
+            'error: Apply failed with 1 conflict: conflict with "kubectl" with subresource "scale" using apps/v1: .spec.replicas\n'
+        )
+        await kubectl(*ssa, "--force-conflicts", stdin=two)
+        assert (await held(kubectl))["spec"]["replicas"] == 3
+        before = await held(kubectl)
+        await kubectl(*ssa, stdin=two)
+        assert await held(kubectl) == before, "nothing to do"
+        without = two.replace(", labels: {app: web}}\nspec:\n  replicas: 3", "}\nspec:")
+        await kubectl(*ssa, stdin=without)
+        after = await held(kubectl)
+        assert "labels" not in after["metadata"]
+        assert after["spec"]["replicas"] == 1, "the default, as nobody asks for more"
+        code, _, says = await kubectl.run(*ssa, "--validate=false", stdin=one.replace("replicas", "replica"))  # fmt: skip
+        assert "field not declared in schema" in says
+
+    async def held(kubectl: Kubectl) -> Any:
+        return json.loads(
+            await kubectl("get", "deploy", "web", "-o", "json", "--show-managed-fields")
+        )
+
+    on_kubectl(tmp_path, scenario)

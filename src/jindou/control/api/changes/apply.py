@@ -89,7 +89,7 @@ def apply(
     now: str,
 ) -> Object:
     """The object that is to be written. Raises Conflict where others own what is to be changed."""
-    _check(applied, schema, api_version)
+    check(applied, schema, api_version)
     if status_is_apart(schema):
         ignored = "spec" if subresource == "status" else "status"
         applied = {name: value for name, value in applied.items() if name != ignored}
@@ -130,7 +130,8 @@ def status_is_apart(schema: Schema) -> bool:
     return schema.status_apart if isinstance(schema, Root) else bool(schema.ref)
 
 
-def _check(applied: Object, schema: Schema, api_version: str) -> None:
+def check(applied: Object, schema: Schema, api_version: str) -> None:
+    """Refuse what no object of this kind can hold. Raises BadRequest or InternalError."""
     meta = applied.get("metadata") or {}
     if meta.get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
