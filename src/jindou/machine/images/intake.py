@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Collection, Iterator, Sequence
 from typing import IO, NamedTuple
 
-from jindou.machine.images import Image, manifests
+from jindou.machine.images import Image, ImageError, manifests
 from jindou.machine.images.contents import Contents, Hold
 from jindou.machine.images.layers import Fresh, Layer, chain_ids, key_of
 from jindou.machine.images.streams import compress, read_file, verified
@@ -36,7 +36,12 @@ def take_layer(
         pieces = (
             verified(pieces, digest, size, file, what) if digest else _copied(pieces, state, file)
         )
-        fresh = contents.layers.receive(pieces, diff)
+        try:
+            fresh = contents.layers.receive(pieces, diff)
+        except ImageError:
+            for _ in pieces if digest else ():
+                pass  # other bytes than they should be are the better reason
+            raise
         try:
             for _ in pieces:
                 pass
