@@ -271,10 +271,10 @@ class Worker:
     def _end(self, why: str, grace: float) -> None:
         """From now on everything stops; a shorter grace than before counts."""
         over = self.parts.clock.now() + grace
-        if not self.ending or (over < self.end_at and grace < self._grace):
-            self.end_at, self._grace = over, grace
-        self.ending = True
-        self._why = why
+        if self.ending and not (over < self.end_at and grace < self._grace):
+            return
+        self.end_at, self._grace = over, grace
+        self.ending, self._why = True, why
         self._wake.set()
 
     _why = ""
