@@ -31,7 +31,8 @@ from jindou.objects.kinds import Kind, Object, Ref
 
 REMEMBERED = 8192  # owners known to be gone
 PATIENCE = 30.0
-IGNORED = frozenset({"events", "leases", "componentstatuses"})
+UNSEEN = 0.5  # seconds until an owner that only the API knows is looked for again
+IGNORED = frozenset({"events", "componentstatuses"})
 
 
 class GarbageCollector:
@@ -178,7 +179,7 @@ class GarbageCollector:
         return None
 
     async def _check(self, node: Node) -> float | None:
-        gone, waiting = set(), set()
+        gone, waiting, unseen = set(), set(), False
         for owner in node.owners:
             found = self._graph.nodes.get(owner.uid)
             if found is not None and _may_own(found, node):
@@ -190,6 +191,8 @@ class GarbageCollector:
                 return None
             if absent:
                 gone.add(owner.uid)
+            else:
+                unseen = True  # its deletion could come before we see it at all
         dependents = self._graph.dependents(node.uid)
         verdict = plan_dependent(node, gone, waiting, dependents)
         if verdict.delete:
@@ -201,7 +204,7 @@ class GarbageCollector:
                 return None
         elif verdict.release:
             await self._release(node, set(verdict.release))
-        return None
+        return UNSEEN if unseen else None
 
     async def _is_absent(self, node: Node, owner: Owner) -> bool | None:
         """None where nobody can say: a kind that is not served, or an owner out of reach."""
