@@ -265,7 +265,7 @@ def copy(value: Any) -> Any:
 def from_document(node: Mapping[str, Any]) -> Schema:
     """The schema of a custom resource, from the openAPIV3Schema of its definition."""
     known = {
-        "type", "format", "properties", "additionalProperties", "items", "required", "nullable", "default", "description",
+        "type", "format", "properties", "additionalProperties", "items", "required", "nullable", "default",
         "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
         "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string", "x-kubernetes-embedded-resource",
     }  # fmt: skip
