@@ -107,7 +107,7 @@ class Registry:
             if skip < 0:
                 response.close()
                 raise ImageError(f"registry {self._host} answers another range than was asked for")
-            before = done
+            before, ended = done, False
             why = "it sent less than it announced"
             try:
                 async with aclosing(response.pieces()) as pieces:
@@ -117,8 +117,12 @@ class Registry:
                         done += len(fresh)
                         if fresh:
                             yield fresh
+                    ended = True
             except (OSError, TimeoutError) as error:
                 why = _reason(error)
+            finally:
+                if not ended:
+                    response.close()
             if done < descriptor.size:
                 failures = 0 if done > before else failures + 1
                 if failures >= ATTEMPTS:
