@@ -88,17 +88,27 @@ class ContainerRuntime:
         self._executor = Executor(self.folders)
         for path in self.folders.execs.iterdir():
             path.unlink(missing_ok=True)
-        leftovers = {path.name for path in self.folders.bundles.iterdir()}
-        for states in self.folders.states.iterdir():
-            leftovers |= {path.name for path in states.iterdir()}
+        leftovers = self._names()
         for path in self.folders.records.iterdir():
             record = read_record(path)
             if record is None:
                 path.unlink(missing_ok=True)
             elif not (self.folders.state(record.runtime, record.id) / "exec.fifo").exists():
                 supervisor.add(record)
-                leftovers.discard(record.id)
+        leftovers -= supervisor.units.keys()
+        await removal.end_strays(self.folders, leftovers)
         await asyncio.gather(*(self._purge(unit) for unit in sorted(leftovers)))
+
+    def _names(self) -> set[str]:
+        """Of all units that have left anything. conmon writes ID.XXXXXX before an exit file ID."""
+        names = {path.name for path in self.folders.bundles.iterdir()}
+        for states in self.folders.states.iterdir():
+            names |= {path.name for path in states.iterdir()}
+        for path in self.folders.exits.iterdir():
+            known = (self.folders.records / name for name in (path.name, path.stem))
+            if not any(record.exists() for record in known):
+                names.add(path.name)
+        return names
 
     def close(self) -> None:
         """Let go of watches; what runs goes on running."""

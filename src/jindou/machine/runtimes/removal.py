@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
+from collections.abc import Collection, Iterator
 
 import msgspec
 
@@ -21,6 +22,30 @@ from jindou.machine.runtimes.folders import Folders
 TRIES, PAUSE = 400, 0.005  # the dead leave their groups within milliseconds
 
 
+async def end_strays(folders: Folders, ids: Collection[str]) -> None:
+    """Kill what an earlier process set to work on these bundles and was killed before it heard
+    of: conmon, the runtime, and the container's first process while it is still the runtime's.
+
+    They start each other, so it is looked again until none is left.
+    """
+    wanted = {os.fsencode(folders.bundles / id) for id in ids}
+    for _ in range(TRIES if wanted else 0):
+        found = [pid for pid, words in _command_lines() if not wanted.isdisjoint(words)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(PAUSE)
+
+
+def _command_lines() -> Iterator[tuple[int, list[bytes]]]:
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError), open(f"{entry.path}/cmdline", "rb") as file:
+                yield int(entry.name), file.read().split(b"\0")
+
+
 async def purge(folders: Folders, cgroups: Cgroups, id: str, cgroup: str = "") -> None:
     place = folders.bundles / id
     cgroup = cgroup or _group(folders, cgroups, id)
@@ -29,11 +54,11 @@ async def purge(folders: Folders, cgroups: Cgroups, id: str, cgroup: str = "") -
         await _delete_group(cgroups, cgroup)
     if keeper:
         await _end(keeper)
-    for states in folders.states.iterdir():
+    (folders.records / id).unlink(missing_ok=True)  # first: were we killed now, the next of us
+    for states in folders.states.iterdir():  # would take the rest away
         shutil.rmtree(states / id, ignore_errors=True)
     shutil.rmtree(place, ignore_errors=True)
     (folders.exits / id).unlink(missing_ok=True)
-    (folders.records / id).unlink(missing_ok=True)
 
 
 async def _delete_group(cgroups: Cgroups, cgroup: str) -> None:

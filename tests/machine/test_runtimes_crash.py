@@ -1,0 +1,93 @@
+"""kill -9 at any moment of a start, a stop or a removal: what runs is adopted, the rest is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jindou.machine.runtimes.folders import birth
+from tests.machine.containers import NOTHING, Bench
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+ROUNDS, SEED = 12, 20
+
+# Starts, ends and removes units side by side until it is killed; says when it begins.
+BUSY = """
+import asyncio, sys
+sys.path[:0] = sys.argv[1].split(":")
+from pathlib import Path
+from tests.machine.containers import OWN
+from jindou.machine.runtimes import Unit
+from jindou.machine.runtimes.containers import ContainerRuntime
+from jindou.settings import Settings
+
+kind, folder, tag = sys.argv[2:]
+settings = Settings(run=f"{folder}/run", data=f"{folder}/data", logs=f"{folder}/logs")
+group = Path(folder).name
+
+async def live(runtime, lane):
+    for number in range(1000):
+        id = f"{tag}-{lane}-{number}"
+        unit = Unit(
+            id, Path(folder, "root"), ("sh", "-c", "echo up; sleep 1000"), env=("PATH=/bin",),
+            namespaces=OWN, cgroup=f"{group}/{id}", log=Path(folder, "logs", f"{id}.log"),
+        )
+        await runtime.start(unit)
+        if number % 3:
+            await runtime.stop(id, 0)
+            await runtime.remove(id)
+
+async def main():
+    runtime = ContainerRuntime(settings, runtime=kind)
+    await runtime.observe()
+    print("busy", flush=True)
+    await asyncio.gather(*(live(runtime, lane) for lane in range(3)))
+
+asyncio.run(main())
+"""
+
+
+def be_busy_and_die(kind, folder, round, seconds):
+    words = [sys.executable, "-c", BUSY, ":".join(sys.path), kind, str(folder), str(round)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"busy\n"
+        time.sleep(seconds)
+        child.kill()
+
+
+@pytest.mark.parametrize("kind", ["crun", "runc"])
+def test_killed_at_any_moment(kind):
+    chance = random.Random(SEED)
+
+    async def scenario(box):
+        adopted = 0
+        for round in range(ROUNDS):
+            be_busy_and_die(kind, box.folder, round, chance.uniform(0.01, 0.25))
+            runtime = box.runtime()
+            states = await runtime.observe()
+            for id, state in states.items():
+                if state.phase == "running":
+                    assert birth(state.pid), f"{id} is said to run, seed {SEED}, round {round}"
+                    assert state.pid in runtime.cgroups.processes(f"{box.group}/{id}")
+                    adopted += 1
+            bundles = {path.name for path in runtime.folders.bundles.iterdir()}
+            assert bundles == set(states)
+            for id in list(states)[::2]:
+                await runtime.stop(id, 0)
+                await runtime.remove(id)
+            runtime.close()
+        runtime = box.runtime()
+        await asyncio.gather(*(runtime.remove(id) for id in await runtime.observe()))
+        for _ in range(400):
+            if box.left() == NOTHING:
+                break
+            await asyncio.sleep(0.005)
+        assert box.left() == NOTHING
+        assert adopted >= ROUNDS, "too few units survived to prove anything"
+
+    Bench(kind).run(scenario)
