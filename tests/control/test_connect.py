@@ -310,6 +310,9 @@ def test_proxies(tmp_path: Path) -> None:
         response = await ask("POST", f"{node}/images/a%2Fb?x=1", body=b"data")
         assert (response.status, response.headers["x-node"]) == (200, "here")
         assert await response.read() == b"POST /images/a%2Fb?x=1 data"
+        large = b"y" * 2_500_000
+        response = await ask("PUT", f"{node}/images/import", body=large)
+        assert (await response.read()).endswith(b" " + large)
         redirect = await ask("GET", f"{node}/redirect")
         assert redirect.headers["location"] == "/api/v1/nodes/here/proxy/elsewhere"
         moved = await ask("GET", node)
