@@ -43,6 +43,8 @@ class Process:
         self.terminal = terminal
         self.items: asyncio.Queue = asyncio.Queue(16)
         self.closed = False
+        self.pumped = 0
+        self.blocked = asyncio.Event()
         self.tasks = [asyncio.create_task(self._pump())]
 
     @classmethod
@@ -69,6 +71,9 @@ class Process:
 
             async def copy(number, reader):
                 while data := await reader.read(65536):
+                    self.pumped += len(data)
+                    if self.items.full():
+                        self.blocked.set()
                     await self.items.put((number, data))
 
             await asyncio.gather(copy(1, self.process.stdout), copy(2, self.process.stderr))
@@ -97,22 +102,19 @@ class Process:
     async def close(self) -> None:
         if not self.closed:
             self.closed = True
-            if self.process.returncode is None:
-                self.process.kill()
-                await self.process.wait()
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
-            if self.process.stdin is not None:
-                self.process.stdin.close()
+            self.process._transport.close()  # kills; only then does `wait` not wait for the pipes
+            await self.process.wait()
             if self.terminal >= 0:
                 os.close(self.terminal)
-            self.process._transport.close()
 
 
 class ProcessRuntime:
     def __init__(self) -> None:
         self.sessions: list[Process] = []
+        self.started = asyncio.Event()
         self.main = ("sh", "-c", "cat")
 
     async def execute(self, id, argv, *, terminal=False, stdin=False, env=()):
@@ -121,6 +123,7 @@ class ProcessRuntime:
         except FileNotFoundError as error:
             raise StartFailed(f'exec: "{argv[0]}": executable file not found in $PATH') from error
         self.sessions.append(session)
+        self.started.set()
         return session
 
     async def attach(self, id):
