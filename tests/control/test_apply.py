@@ -156,6 +156,15 @@ def test_a_created_pod_is_owned_as_the_real_server_writes_it() -> None:
     assert list(entry["fieldsV1"]["f:spec"]) == sorted(entry["fieldsV1"]["f:spec"])
 
 
+def test_nobody_owns_a_null() -> None:
+    meta = {"creationTimestamp": None, "labels": {"a": "b"}}
+    made = tracked(None, deployment(template={"metadata": meta}), "m")
+    template = owners(made)["m/Update"]["f:spec"]["f:template"]
+    assert template == {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}}
+    bare = deployment(template={"metadata": {"labels": {"a": "b"}}})
+    assert owners(tracked(made, bare, "n", T2)) == owners(made)
+
+
 def test_an_update_moves_what_it_changes_and_only_that() -> None:
     one = tracked(None, config_map(a="1", b="1"), "one")
     two = copy(one)

@@ -120,7 +120,8 @@ def plan_of(schema: Schema) -> Plan:
 
 
 def everything(plan: Plan, value: Any, whole: bool = True) -> Fields | None:
-    """Every field of a value that is new. `whole`: the value itself is new too, not only its parts."""
+    """Every field of a value that is new; a null counts as absent. `whole`: the value itself is new
+    too, not only its parts."""
     shape = plan.shape
     fields: Fields = {".": LEAF} if whole else {}
     if shape == MAP and isinstance(value, dict):
@@ -131,7 +132,7 @@ def everything(plan: Plan, value: Any, whole: bool = True) -> Fields | None:
                 below = everything(child, held, whole or not by_value)
                 if below is not None:
                     fields[key] = below
-            else:
+            elif held is not None:
                 fields[key] = LEAF
     elif shape == LIST and isinstance(value, list):
         items = plan.items
@@ -199,13 +200,13 @@ def compare(plan: Plan, old: Any, new: Any, changed: Fields, removed: Fields) ->
         entries = plan.entries
         for name, held in new.items():
             before = old.get(name, MISSING)
-            if before is held or before == held:
+            if before is held or before == held or (held is None and before is MISSING):
                 continue
             key, child, by_value = entries.get(name) or plan.entry(name)
             _compare_one(key, child, by_value, before, held, changed, removed)
         if len(old) != len(new) or old.keys() != new.keys():
             for name in old:
-                if name not in new:
+                if name not in new and old[name] is not None:
                     key, child, by_value = plan.entry(name)
                     below = everything(child, old[name], not by_value)
                     if below is not None:
