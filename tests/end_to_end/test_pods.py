@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -237,24 +238,30 @@ def test_the_security_context_is_what_the_process_sees(cloud, namespace):
     assert "read-only" in log
 
 
-def test_a_service_account_token_opens_the_api_from_inside(cloud, namespace):
+def test_a_service_account_token_opens_the_api_through_its_service(cloud, namespace):
     cloud.kubectl(
-        "create",
-        "clusterrolebinding",
-        namespace,
-        "--clusterrole=view",
+        "create", "clusterrolebinding", namespace, "--clusterrole=view",
         f"--serviceaccount={namespace}:default",
+    )  # fmt: skip
+    cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=pod("inside", "sleep 1000"))
+    cloud.wait("-n", namespace, "--for=condition=Ready", "pod/inside")
+    inside = ("-n", namespace, "exec", "inside", "--", "sh", "-c")
+    cloud.kubectl(*inside, "nc -w 3 kubernetes.default.svc 443 < /dev/null")
+    # The TLS of busybox speaks with no ECDSA key, so what the pod holds is used by curl out here.
+    folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+    token = cloud.kubectl(*inside, f"cat {folder}/token")
+    Path(cloud.settings.run, "from-pod.crt").write_text(
+        cloud.kubectl(*inside, f"cat {folder}/ca.crt")
     )
-    script = (
-        "cd /var/run/secrets/kubernetes.io/serviceaccount; "
-        'wget -q -O - --no-check-certificate --header "Authorization: Bearer $(cat token)" '
-        'https://kubernetes.default.svc/api/v1/namespaces/$(cat namespace)/pods | grep -o \'"name": *"inside"\' | head -1'
-    )
-    cloud.kubectl(
-        "-n", namespace, "apply", "-f", "-", stdin=pod("inside", script, restartPolicy="Never")
-    )
-    cloud.wait("-n", namespace, "--for=jsonpath={.status.phase}=Succeeded", "pod/inside")
-    assert "inside" in cloud.kubectl("-n", namespace, "logs", "inside")
+    address = cloud.get("service", "kubernetes")["spec"]["clusterIP"]
+    for place, status in ((namespace, "200"), ("kube-system/secrets", "403")):
+        done = subprocess.run(
+            ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "*", "-m", "10",
+             "--cacert", f"{cloud.settings.run}/from-pod.crt", "-H", f"Authorization: Bearer {token}",
+             f"https://{address}/api/v1/namespaces/{place}"],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.stdout == status
     cloud.kubectl("delete", "clusterrolebinding", namespace)
 
 
