@@ -126,10 +126,7 @@ def test_credentials_are_tried_in_turn(tmp_path, scheme):
             assert not refused.value.missing
             assert not refused.value.unreachable
         assert store.all() == []
-        if scheme == "basic":
-            await store.pull(name, (wrong, right))
-        else:
-            await store.pull(name, (right,))
+        await store.pull(name, (wrong, right))
         assert store.find(name)
 
     pulling(tmp_path, scenario, prepare)

@@ -185,11 +185,12 @@ class Registry:
             if response.status not in (401, 403):
                 return response
             async with self._authorizing:
-                if self._authorization != used:
+                try:
+                    if self._authorization == used and not await self._authorize(response, used):
+                        return response
+                except BaseException:
                     response.close()
-                    continue
-                if not await self._authorize(response, used):
-                    return response
+                    raise
                 response.close()
 
     async def _authorize(self, response: ClientResponse, used: str) -> bool:
@@ -199,17 +200,27 @@ class Registry:
                 return False
             self._credential = self._untried.pop(0)
         scheme, said = parse_challenge(response.headers.get("www-authenticate", ""))
+        while True:
+            try:
+                fresh = await self._answer(scheme, said)
+                break
+            except ImageError:
+                if not self._untried:
+                    raise
+                self._credential = self._untried.pop(0)
+        self._authorization = fresh
+        return fresh not in ("", used)
+
+    async def _answer(self, scheme: str, said: Mapping[str, str]) -> str:
+        """What the credential at hand has to say to a challenge."""
         mine = self._credential
         if mine.token and not mine.username:
-            fresh = f"Bearer {mine.token}"
-        elif scheme == "basic" and mine.username:
-            fresh = basic(mine)
-        elif scheme == "bearer":
-            fresh = f"Bearer {await self._token(said)}"
-        else:
-            return False
-        self._authorization = fresh
-        return fresh != used
+            return f"Bearer {mine.token}"
+        if scheme == "basic" and mine.username:
+            return basic(mine)
+        if scheme == "bearer":
+            return f"Bearer {await self._token(said)}"
+        return ""
 
     async def _token(self, said: Mapping[str, str]) -> str:
         """From the token service that the registry names."""
