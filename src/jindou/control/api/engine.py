@@ -236,6 +236,7 @@ class Engine:
         if not call.named_manager:
             raise BadRequest("fieldManager is required for apply patch")
         applied = check_kind(resource, patch.changes)
+        managed.check(applied, resource.schema, resource.kind.api_version)
         fit(resource, applied, call, patch.odd)
         writes.place(resource, applied, namespace, name)
         applied["metadata"].setdefault("name", name)

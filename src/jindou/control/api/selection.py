@@ -6,8 +6,14 @@ remembered; the object itself is not.
 
 from __future__ import annotations
 
+import contextlib
+import keyword
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
+
+import msgspec
 
 from jindou.control.api import encoding
 from jindou.control.api.resources.jsonpath import find
@@ -15,7 +21,6 @@ from jindou.control.api.resources.registry import Resource
 from jindou.control.store import Stored
 from jindou.objects import selectors
 from jindou.objects.errors import BadRequest
-from jindou.objects.kinds import Object
 
 MOST = 8192
 EMPTY: dict[str, str] = {}
@@ -25,7 +30,10 @@ class Facts(NamedTuple):
     """Of one object at one revision."""
 
     labels: dict[str, str]
-    fields: dict[str, str]
+    held: Any  # the part of the object that selectors can name, or the texts of its fields by path
+
+    def text(self, path: str) -> str:
+        return self.held[path] if isinstance(self.held, dict) else text_at(self.held, path)
 
 
 class Selection(NamedTuple):
@@ -51,7 +59,7 @@ class Selection(NamedTuple):
     def matches(self, facts: Facts) -> bool:
         if self.labels and not self.labels.matches(facts.labels):
             return False
-        return all((facts.fields.get(f.path, "") == f.value) == f.equal for f in self.fields)
+        return all((facts.text(f.path) == f.value) == f.equal for f in self.fields)
 
 
 def select(resource: Resource, namespace: str, labels: str, fields: str) -> Selection:
@@ -73,23 +81,53 @@ def select(resource: Resource, namespace: str, labels: str, fields: str) -> Sele
     )
 
 
-def facts_of(resource: Resource, obj: Object) -> Facts:
-    meta = obj["metadata"]
-    fields = {path: text_at(obj, path) for path in resource.selectable}
-    return Facts(meta.get("labels") or EMPTY, fields)
+def facts_of(resource: Resource, value: bytes) -> Facts:
+    """From kept bytes; only what selectors can ask for is decoded, where that is possible."""
+    if value.startswith(encoding.head_of(resource.kind)):
+        decode = reader(resource.selectable)
+        if decode is not None:
+            with contextlib.suppress(msgspec.ValidationError):
+                part = decode(value)
+                return Facts(part.metadata.labels or EMPTY, part)
+    obj = encoding.loads(resource, value)
+    texts = {path: text_at(obj, path) for path in resource.selectable}
+    return Facts(obj["metadata"].get("labels") or EMPTY, texts)
 
 
-def text_at(obj: Object, path: str) -> str:
+@lru_cache(256)
+def reader(selectable: frozenset[str]) -> Callable[[bytes], Any] | None:
+    """A decoder that skips whatever no selector names; None where a path is more than names."""
+    tree: dict[str, Any] = {"metadata": {"labels": {}}}
+    for path in {*selectable, "source.component"} if "source" in selectable else selectable:
+        below = tree
+        for part in path.split("."):
+            if not part.isidentifier() or keyword.iskeyword(part):
+                return None
+            below = below.setdefault(part, {})
+    return msgspec.json.Decoder(_shape("Root", tree)).decode
+
+
+def _shape(name: str, tree: dict[str, Any]) -> Any:
+    fields = [
+        (part, _shape(part, below) | None if below and part != "labels" else Any, None)
+        for part, below in tree.items()
+    ]
+    return msgspec.defstruct(name, fields, gc=False)
+
+
+def _part(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+
+
+def text_at(obj: Any, path: str) -> str:
     """A field as selectors compare it: absent is "", except for what a kind defaults."""
-    value: Any = obj
+    value = obj
     for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = _part(value, part)
         if value is None:
             break
-    if path == "source" and isinstance(value, dict):
-        value = value.get("component")
-    if path == "reportingComponent" and not value:
-        value = (obj.get("source") or {}).get("component")
+    if path == "source" or (path == "reportingComponent" and not value):
+        value = _part(_part(obj, "source"), "component")
     if path == "status.podIPs" and isinstance(value, list):
         value = ",".join(held.get("ip", "") for held in value)
     if value is None:
@@ -121,7 +159,7 @@ class FactsCache:
         key = (stored.key, stored.revision, resource.kind.group)
         found = self._held.get(key)
         if found is None:
-            found = self._held[key] = facts_of(resource, encoding.loads(resource, stored.value))
+            found = self._held[key] = facts_of(resource, stored.value)
             if len(self._held) > MOST:
                 self._held.popitem(last=False)
         return found
