@@ -156,6 +156,59 @@ def test_a_created_pod_is_owned_as_the_real_server_writes_it() -> None:
     assert list(entry["fieldsV1"]["f:spec"]) == sorted(entry["fieldsV1"]["f:spec"])
 
 
+GOLDEN: list[tuple[Any, Any]] = [
+    (
+        {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"},
+            "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}},
+        },
+        {
+            "f:spec": {
+                "f:progressDeadlineSeconds": {}, "f:replicas": {}, "f:revisionHistoryLimit": {}, "f:selector": {},
+                "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}, "f:maxUnavailable": {}}, "f:type": {}},
+                "f:template": {
+                    "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+                    "f:spec": {
+                        "f:containers": {
+                            'k:{"name":"c"}': {
+                                ".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:resources": {},
+                                "f:terminationMessagePath": {}, "f:terminationMessagePolicy": {},
+                            }
+                        },
+                        "f:dnsPolicy": {}, "f:restartPolicy": {}, "f:schedulerName": {}, "f:securityContext": {},
+                        "f:terminationGracePeriodSeconds": {},
+                    },
+                },
+            }
+        },
+    ),
+    (
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"selector": {"a": "b"}, "ports": [{"port": 80}]}},
+        {
+            "f:spec": {
+                "f:internalTrafficPolicy": {},
+                "f:ports": {".": {}, 'k:{"port":80,"protocol":"TCP"}': {".": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {}}},
+                "f:selector": {}, "f:sessionAffinity": {}, "f:type": {},
+            }
+        },
+    ),
+    (
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "annotations": {"x": "y"}}, "data": {"a": "Yg=="}},
+        {"f:data": {".": {}, "f:a": {}}, "f:metadata": {"f:annotations": {".": {}, "f:x": {}}}, "f:type": {}},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("obj", "owned"), GOLDEN)
+def test_new_objects_are_owned_as_the_real_server_writes_it(obj: Any, owned: Any) -> None:
+    obj = copy(obj)
+    group, _, version = obj["apiVersion"].rpartition("/")
+    resource = REGISTRY.by_kind(group, version, obj["kind"])
+    assert resource is not None
+    apply_defaults(resource.kind, obj)
+    assert owners(tracked(None, obj, "m")) == {"m/Update": owned}
+
+
 def test_nobody_owns_a_null() -> None:
     meta = {"creationTimestamp": None, "labels": {"a": "b"}}
     made = tracked(None, deployment(template={"metadata": meta}), "m")
