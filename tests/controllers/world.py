@@ -81,11 +81,11 @@ class World:
 
 def kinds_of(server: ApiServer) -> list[Kind]:
     """All kinds with objects of their own that can be listed, watched and deleted."""
-    return [
-        resource.kind
-        for resource in server.registry.all()
-        if {"list", "watch", "delete"} <= set(resource.verbs) and resource.storage is None
-    ]
+    found: dict[str, Kind] = {}
+    for resource in server.registry.all():
+        if {"list", "watch", "delete"} <= set(resource.verbs):
+            found.setdefault(resource.prefix, resource.kind)
+    return list(found.values())
 
 
 def in_world(make: Callable[[ApiServer], Sequence[Any]], scenario: Callable[[World], Any]) -> Any:

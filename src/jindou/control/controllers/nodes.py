@@ -62,9 +62,11 @@ class Nodes:
             self._tainted.discard(name)
             return
         name = new["metadata"]["name"]
-        if old is None or _heartbeat(old) != _heartbeat(new):
+        if old is None or _spoke(old, new):
             self._heard(name)
-        if any(taint["effect"] == "NoExecute" for taint in (new.get("spec") or {}).get("taints") or ()):
+        if any(
+            taint["effect"] == "NoExecute" for taint in (new.get("spec") or {}).get("taints") or ()
+        ):
             self._tainted.add(name)
         else:
             self._tainted.discard(name)
@@ -130,7 +132,9 @@ class Nodes:
 
     async def _evict(self, client: Client, node: Object) -> float | None:
         taints = [
-            taint for taint in (node.get("spec") or {}).get("taints") or () if taint["effect"] == "NoExecute"
+            taint
+            for taint in (node.get("spec") or {}).get("taints") or ()
+            if taint["effect"] == "NoExecute"
         ]
         if not taints:
             return None
@@ -155,9 +159,13 @@ class Nodes:
         return min(waits) if waits else None
 
 
-def _heartbeat(node: Object) -> str:
-    ready = conditions.find(node, "Ready") or {}
-    return str(ready.get("lastHeartbeatTime", ""))
+def _spoke(old: Object, new: Object) -> bool:
+    """The node has told its health; that we called it Unknown does not count."""
+    before, after = (conditions.find(node, "Ready") or {} for node in (old, new))
+    names = ("status", "lastHeartbeatTime")
+    return after.get("status") != "Unknown" and any(
+        before.get(name) != after.get(name) for name in names
+    )
 
 
 def plan_unknown(node: Object) -> list[Object] | None:

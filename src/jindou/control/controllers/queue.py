@@ -51,7 +51,8 @@ class Queue(Generic[K]):
         self._pace = pace
         self._ready: dict[K, None] = {}
         self._busy: dict[K, asyncio.Task[None]] = {}
-        self._dirty: set[K] = set()
+        self._begun: set[K] = set()  # of the busy ones
+        self._dirty: set[K] = set()  # changed since they have begun
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._looked: dict[K, float] = {}
@@ -81,7 +82,8 @@ class Queue(Generic[K]):
 
     def add(self, key: K) -> None:
         if key in self._busy:
-            self._dirty.add(key)
+            if key in self._begun:
+                self._dirty.add(key)
             return
         if key in self._ready:
             return
@@ -110,7 +112,8 @@ class Queue(Generic[K]):
     def _due(self, key: K) -> None:
         self._timers.pop(key, None)
         if key in self._busy:
-            self._dirty.add(key)
+            if key in self._begun:
+                self._dirty.add(key)
         elif key not in self._ready:
             self.counters.added += 1
             self._ready[key] = None
@@ -128,6 +131,7 @@ class Queue(Generic[K]):
     async def _work(self, key: K) -> None:
         assert self._loop is not None
         started = perf_counter()
+        self._begun.add(key)
         if self._pace:
             self._note(key)
         delay: float | None = None
@@ -140,6 +144,7 @@ class Queue(Generic[K]):
         finally:
             self.counters.seconds += perf_counter() - started
             del self._busy[key]
+            self._begun.discard(key)
             dirty = key in self._dirty
             self._dirty.discard(key)
         if delay is not None:
