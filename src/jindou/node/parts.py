@@ -51,6 +51,10 @@ class Volumes(Protocol):
         ...
 
 
+def _nothing(name: str) -> None:
+    pass
+
+
 Report = Callable[[str, str], None]  # reason and message of an event
 Environment = Callable[[Object, Object, tuple[str, ...], Report], Awaitable[list[tuple[str, str]]]]
 
@@ -74,5 +78,6 @@ class Parts:
     host_addresses: tuple[str, ...] = ("127.0.0.1",)
     memory: int = 1 << 30  # bytes of the machine
     allocatable: Mapping[str, int] = field(default_factory=dict)  # cpu in thousandths, memory
+    delete_group: Callable[[str], object] = _nothing  # the control group of a Pod's containers
     starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTS_AT_ONCE))
     ends: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(ENDS_AT_ONCE))

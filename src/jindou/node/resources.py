@@ -67,7 +67,7 @@ def limits(container: Object) -> Limits:
     asked = quantities.milli(requested.get("cpu") or limited.get("cpu") or 0)
     shares = min(max(asked * 1024 // 1000, SMALLEST_SHARES), LARGEST_SHARES)
     pages = {
-        name.removeprefix("hugepages-"): quantities.value(amount)
+        f"{name.removeprefix('hugepages-').removesuffix('i')}B": quantities.value(amount)
         for name, amount in limited.items()
         if name.startswith("hugepages-")
     }

@@ -155,4 +155,5 @@ async def release_sandbox(uid: str, parts: Parts) -> None:
     if (shared := folder / "shm").exists():
         await parts.folders.remove(shared)
     shutil.rmtree(folder, ignore_errors=True)
+    parts.delete_group(f"{parts.settings.name}/pods/{uid}")
     await parts.volumes.release(uid)

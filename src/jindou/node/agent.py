@@ -1,0 +1,209 @@
+"""The node, composed: everything that makes this machine match the objects bound to it.
+
+    client ──▶ informers ──▶ Pods, Services, Names          Registration: the Node object, its Lease
+    drivers of the machine ──▶ the same                     NodeServer: logs, exec, attach, forward
+
+`start` makes the machine ready and takes up what runs; `run` lasts until cancelled; `stop` lets go
+of everything and leaves the containers running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from jindou.client import Client
+from jindou.client.informers import Informer, without_managed_fields
+from jindou.machine.images import Images
+from jindou.machine.images.users import resolve_user
+from jindou.machine.network import Endpoint, Network
+from jindou.machine.runtimes import Runtime
+from jindou.machine.volumes import Volumes as Folders
+from jindou.node import Containers
+from jindou.node.clock import Clock
+from jindou.node.dns import Names, machine_text, resolv_conf
+from jindou.node.environment import environment
+from jindou.node.events import Events
+from jindou.node.images import Puller
+from jindou.node.parts import Parts, Report
+from jindou.node.pods import Pods
+from jindou.node.records import Records
+from jindou.node.references import References
+from jindou.node.registration import Registration
+from jindou.node.services import Services
+from jindou.node.volumes import Volumes
+from jindou.objects import quantities
+from jindou.objects.kinds import ENDPOINT_SLICE, POD, SERVICE, Object
+from jindou.settings import Settings
+
+log = logging.getLogger("jindou.node")
+
+
+class Agent:
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        runtime: Runtime,
+        network: Network,
+        images: Images,
+        volumes: Folders,
+        *,
+        clock: Clock | None = None,
+        dns_port: int = 53,
+    ) -> None:
+        self._settings = settings
+        self._client, self._network = client, network
+        self._runtime, self._images = runtime, images
+        clock = clock or Clock()
+        # What is always there and always this machine: its own end of the Pods' network.
+        self.addresses = ("127.0.0.1",) if settings.pretend else tuple(network.gateway)
+        self.registration = Registration(
+            settings, client, images, addresses=self.addresses, runtime=_runtime_name(runtime)
+        )
+        name = self.registration.name
+        self._references = References(client)
+        self._events = Events(client, name, clock)
+        self._services_informer = Informer(client, SERVICE, keep=without_managed_fields)
+        self._slices = Informer(client, ENDPOINT_SLICE, keep=without_managed_fields)
+        self._pods = Informer(
+            client, POD, fields=f"spec.nodeName={name}", keep=without_managed_fields
+        )
+        self._puller = Puller(
+            images,
+            self._references,
+            self._events.record,
+            in_use=lambda: self.pods.images_in_use(),
+            folder=settings.data,
+            clock=clock,
+        )
+        allocatable = self.registration.allocatable()
+        self._volumes = Volumes(
+            settings, volumes, self._references, client,
+            puller=self._puller, allocatable=self.registration.allocatable,
+        )  # fmt: skip
+        self.parts = Parts(
+            settings=settings,
+            client=client,
+            runtime=runtime,
+            network=network,
+            images=images,
+            puller=self._puller,
+            volumes=self._volumes,
+            folders=volumes,
+            environment=self._environment,
+            resolve_user=resolve_user,
+            resolv_conf=self._resolv_conf,
+            events=self._events,
+            records=Records(settings),
+            clock=clock,
+            host_addresses=self.addresses,
+            memory=self.registration.machine.memory,
+            allocatable={
+                "cpu": quantities.milli(allocatable["cpu"]),
+                "memory": quantities.value(allocatable["memory"]),
+            },
+            delete_group=_group_deleter(runtime),
+        )
+        self.pods = Pods(self.parts, self._pods)
+        api = Endpoint(settings.api_address, settings.api_port)
+        self._services = Services(
+            network, self._services_informer, self._slices, name, self.addresses, api
+        )
+        self._names: Names | None = None
+        if not settings.pretend:
+            self._names = Names(
+                settings, self._services_informer, self._slices, self._pods, port=dns_port
+            )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def containers(self) -> Containers:
+        return self.pods
+
+    @property
+    def volumes(self) -> Volumes:
+        return self._volumes
+
+    def bound(self) -> list[Object]:
+        """Every Pod of this node, as last seen."""
+        return self._pods.all()
+
+    async def start(self) -> None:
+        """Make the machine ready, say so, and take up what runs already."""
+        await self._network.open()
+        if self._names:
+            await self._names.start()
+        await self.pods.start()
+        self._services.start()
+        self._begin(self._services_informer.run(), "following Services")
+        self._begin(self._slices.run(), "following EndpointSlices")
+        self._begin(self._events.run(), "writing events")
+        # A container's environment names the Services that were there before it.
+        self._begin(self._pods_after_services(), "following Pods")
+        await self.registration.start()
+        self.registration.set_ready()
+        self._begin(self.registration.run(), "heartbeats")
+
+    async def run(self) -> None:
+        """Until cancelled; an end of one of the parts is an end of all."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pods.stop()
+        await self._services.stop()
+        if self._names:
+            await self._names.stop()
+        await self._volumes.close()
+        await self._puller.close()
+        await self._references.close()
+        if closing := getattr(self._runtime, "close", None):
+            closing()
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _pods_after_services(self) -> None:
+        await self._services_informer.synced.wait()
+        await self._pods.run()
+
+    # ------------------------------------------------------------ what containers are told
+
+    async def _environment(
+        self, pod: Object, container: Object, addresses: tuple[str, ...], report: Report
+    ) -> list[tuple[str, str]]:
+        return await environment(
+            pod, container, self._references, self._services_of(pod), addresses,
+            self.registration.node, report,
+        )  # fmt: skip
+
+    def _services_of(self, pod: Object) -> Sequence[Object]:
+        found = []
+        if pod["spec"].get("enableServiceLinks", True):
+            found = self._services_informer.all(pod["metadata"]["namespace"])
+        kubernetes = self._services_informer.get("default", "kubernetes")
+        return [*found, *([kubernetes] if kubernetes else [])]
+
+    def _resolv_conf(self, pod: Object) -> str:
+        namespace = pod["metadata"]["namespace"]
+        return resolv_conf(pod, self._settings, namespace, machine_text())
+
+
+def _runtime_name(runtime: Runtime) -> str:
+    with contextlib.suppress(Exception):
+        return f"{getattr(runtime, 'runtime', 'jindou')}://1"
+    return ""
+
+
+def _group_deleter(runtime: Runtime) -> Any:
+    cgroups = getattr(runtime, "cgroups", None)
+    return cgroups.delete if cgroups else lambda name: None
