@@ -200,7 +200,7 @@ class Connect:
 def why(error: Exception) -> str:
     """Why another server can't be reached, in a few words."""
     if isinstance(error, ssl.SSLError):
-        return f"tls: {error.args[-1] if error.args else error}"
+        return f"tls: {getattr(error, 'verify_message', '') or error.args[-1]}"
     if isinstance(error, OSError) and error.errno:
         return f"connect: {os.strerror(error.errno).lower()}"
     return str(error) or "timed out"
