@@ -17,6 +17,7 @@ from typing import Any
 
 from jindou.client import Client
 from jindou.client.informers import Informer, without_managed_fields
+from jindou.client.retry import Backoff
 from jindou.machine.images import Images
 from jindou.machine.images.users import resolve_user
 from jindou.machine.network import Endpoint, Network
@@ -28,6 +29,7 @@ from jindou.node.dns import Names, machine_text, resolv_conf
 from jindou.node.environment import environment
 from jindou.node.events import Events
 from jindou.node.images import Puller
+from jindou.node.logs import keep_small
 from jindou.node.parts import Parts, Report
 from jindou.node.pods import Pods
 from jindou.node.records import Records
@@ -36,6 +38,7 @@ from jindou.node.registration import Registration
 from jindou.node.services import Services
 from jindou.node.volumes import Volumes
 from jindou.objects import quantities
+from jindou.objects.errors import CloudError
 from jindou.objects.kinds import ENDPOINT_SLICE, POD, SERVICE, Object
 from jindou.settings import Settings
 
@@ -81,7 +84,7 @@ class Agent:
             clock=clock,
         )
         allocatable = self.registration.allocatable()
-        self._volumes = Volumes(
+        self.volumes = Volumes(
             settings, volumes, self._references, client,
             puller=self._puller, allocatable=self.registration.allocatable,
         )  # fmt: skip
@@ -92,7 +95,7 @@ class Agent:
             network=network,
             images=images,
             puller=self._puller,
-            volumes=self._volumes,
+            volumes=self.volumes,
             folders=volumes,
             environment=self._environment,
             resolve_user=resolve_user,
@@ -124,10 +127,6 @@ class Agent:
     def containers(self) -> Containers:
         return self.pods
 
-    @property
-    def volumes(self) -> Volumes:
-        return self._volumes
-
     def bound(self) -> list[Object]:
         """Every Pod of this node, as last seen."""
         return self._pods.all()
@@ -142,11 +141,22 @@ class Agent:
         self._begin(self._services_informer.run(), "following Services")
         self._begin(self._slices.run(), "following EndpointSlices")
         self._begin(self._events.run(), "writing events")
+        self._begin(keep_small(self._runtime, self.pods.logs), "rotating logs")
         # A container's environment names the Services that were there before it.
         self._begin(self._pods_after_services(), "following Pods")
-        await self.registration.start()
+        await self._register()
         self.registration.set_ready()
         self._begin(self.registration.run(), "heartbeats")
+
+    async def _register(self) -> None:
+        """Until the API has taken us in. Meanwhile all goes on that was known before."""
+        backoff = Backoff(0.05, 5.0)
+        while True:
+            try:
+                return await self.registration.start()
+            except (CloudError, OSError) as error:
+                log.info("the node could not be registered yet: %s", error)
+                await asyncio.sleep(backoff.delay())
 
     async def run(self) -> None:
         """Until cancelled; an end of one of the parts is an end of all."""
@@ -163,7 +173,7 @@ class Agent:
         await self._services.stop()
         if self._names:
             await self._names.stop()
-        await self._volumes.close()
+        await self.volumes.close()
         await self._puller.close()
         await self._references.close()
         if closing := getattr(self._runtime, "close", None):

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 from jindou.client.informers import Informer
 from jindou.machine.images import ImageError
@@ -29,7 +30,7 @@ from jindou.node.sandbox import release_sandbox
 from jindou.node.starting import remove_logs
 from jindou.node.workers import TERMINAL, Worker
 from jindou.objects.errors import BadRequest, NotFound
-from jindou.objects.kinds import POD, Object
+from jindou.objects.kinds import Object
 
 log = logging.getLogger("jindou.pods")
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -48,10 +49,6 @@ class Pods:
         self._states: dict[str, State] = {}  # that no worker has taken up yet
         self._records: dict[str, Record] = {}
         self._halted = False
-
-    @classmethod
-    def informer_for(cls, parts: Parts, node_name: str) -> Informer:
-        return Informer(parts.client, POD, fields=f"spec.nodeName={node_name}")
 
     # ------------------------------------------------------------ the node's life
 
@@ -84,7 +81,7 @@ class Pods:
                     self._states[state.id] = state
             await self._parts.clock.sleep(1.0)
 
-    def _begin(self, work, name: str) -> None:  # type: ignore[no-untyped-def]
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         self._background.add(task)
         task.add_done_callback(self._ended)
@@ -261,6 +258,15 @@ class Pods:
             for held in worker.progress.values()
             if held.phase == "running"
         ]  # fmt: skip
+
+    def logs(self) -> dict[str, Path]:
+        """Of every running unit."""
+        return {
+            held.unit: units.log_path(self._parts.settings, worker.pod, held.name, held.attempt)
+            for worker in self._workers.values()
+            for held in worker.progress.values()
+            if held.phase == "running"
+        }
 
     def images_in_use(self) -> set[str]:
         """The digests of images that containers have, or had last: they are not to be collected."""
