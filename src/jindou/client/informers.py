@@ -274,7 +274,7 @@ class Informers:
     def metadata_of(self, kind: Kind) -> Informer:
         """For who reads nothing but metadata: the whole objects only where they are held anyway."""
         whole = self._informers.get((kind, "", None))
-        return whole or self.of(kind, keep=only_metadata)
+        return whole if whole is not None else self.of(kind, keep=only_metadata)
 
     def all(self) -> list[Informer]:
         return list(self._informers.values())
