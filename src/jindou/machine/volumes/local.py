@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jindou.machine.linux import mounts
-from jindou.machine.volumes import File, VolumesError, publishing
+from jindou.machine.volumes import File, VolumesError, publishing, trees
 
 OPENAT2 = 437
 NO_MAGICLINKS, BENEATH = 0x02, 0x08
@@ -60,79 +60,6 @@ def make_below(base: int, path: str, mode: int) -> int:
     return here
 
 
-def own_tree(path: Path, gid: int) -> None:
-    for _, _, names, folder in os.fwalk(path, follow_symlinks=False):
-        os.fchown(folder, -1, gid)
-        held = stat.S_IMODE(os.fstat(folder).st_mode)
-        os.fchmod(folder, held | 0o770 | stat.S_ISGID)
-        for name in names:
-            status = os.lstat(name, dir_fd=folder)
-            os.chown(name, -1, gid, dir_fd=folder, follow_symlinks=False)
-            if stat.S_ISREG(status.st_mode):
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                file = os.open(name, flags, dir_fd=folder)
-                try:
-                    if stat.S_ISREG(os.fstat(file).st_mode):
-                        os.fchmod(file, stat.S_IMODE(status.st_mode) | 0o660)
-                finally:
-                    os.close(file)
-
-
-def tree_size(path: Path, limit: int = -1) -> int:
-    """Bytes in use; hard links count once. Stops early once it is above `limit` (>= 0)."""
-    total = 0
-    seen: set[tuple[int, int]] = set()
-    try:
-        device = os.lstat(path).st_dev
-        for _, folders, names, folder in os.fwalk(path, follow_symlinks=False):
-            if os.fstat(folder).st_dev != device:
-                folders.clear()
-                continue
-            for name in names:
-                try:
-                    status = os.lstat(name, dir_fd=folder)
-                except FileNotFoundError:
-                    continue
-                if status.st_nlink > 1:
-                    if (status.st_dev, status.st_ino) in seen:
-                        continue
-                    seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
-            if 0 <= limit < total:
-                break
-    except FileNotFoundError:
-        pass
-    return total
-
-
-def remove_tree(path: Path) -> None:
-    for place in mounts.mount_points(path):
-        mounts.unmount(place)
-    _remove(path)
-
-
-def _remove(path: Path) -> None:
-    """Depth first by descriptors; a folder on another file system is an error, never emptied."""
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(status.st_mode):
-        os.unlink(path)
-        return
-    for _, folders, names, folder in os.fwalk(path, topdown=False, follow_symlinks=False):
-        if os.fstat(folder).st_dev != status.st_dev:
-            raise VolumesError(f"{path} holds a mount that could not be taken away")
-        for name in names:
-            os.unlink(name, dir_fd=folder)
-        for name in folders:
-            if stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode):
-                os.unlink(name, dir_fd=folder)
-            else:
-                os.rmdir(name, dir_fd=folder)
-    os.rmdir(path)
-
-
 class LocalVolumes:
     def folder(self, path: Path, mode: int = 0o755) -> None:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -144,7 +71,7 @@ class LocalVolumes:
 
     def tmpfs(self, path: Path, size: int = 0) -> None:
         self.folder(path)
-        if os.path.ismount(path):
+        if trees.is_mounted(path):
             return
         options = f"size={size},mode=1777" if size else "mode=1777"
         flags = mounts.NOSUID | mounts.NODEV
@@ -154,8 +81,6 @@ class LocalVolumes:
         return publishing.publish(path, files, gid)
 
     def bind_below(self, base: Path, below: str, target: Path, mode: int = 0o750) -> Path:
-        if os.path.ismount(target):
-            return target
         try:
             root = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -168,6 +93,10 @@ class LocalVolumes:
         finally:
             os.close(root)
         try:
+            if trees.is_mounted(target):
+                if os.path.samestat(os.fstat(place), os.stat(target)):
+                    return target
+                mounts.unmount(target)
             target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             if stat.S_ISDIR(os.fstat(place).st_mode):
                 target.mkdir(mode=0o750, exist_ok=True)
@@ -182,13 +111,17 @@ class LocalVolumes:
         status = os.stat(path)
         right = status.st_gid == gid and status.st_mode & 0o2770 == 0o2770
         if always or not right:
-            await asyncio.to_thread(own_tree, path, gid)
+            await asyncio.to_thread(trees.own, path, gid)
 
     async def usage(self, path: Path) -> int:
-        return await asyncio.to_thread(tree_size, path)
+        return await asyncio.to_thread(trees.size, path)
 
     async def exceeds(self, path: Path, limit: int) -> bool:
-        return await asyncio.to_thread(tree_size, path, limit) > limit
+        """A tree that is too deep to be measured counts as too large: somebody made it so."""
+        try:
+            return await asyncio.to_thread(trees.size, path, limit) > limit
+        except trees.TooDeep:
+            return True
 
     async def remove(self, path: Path) -> None:
-        await asyncio.to_thread(remove_tree, path)
+        await asyncio.to_thread(trees.remove, path)
