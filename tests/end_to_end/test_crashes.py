@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 import pytest
 
+from tests.end_to_end.test_pods import pod
 from tests.end_to_end.test_services import fetch, web
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -18,29 +18,9 @@ def uptime(cloud, namespace: str, name: str) -> str:
 
 
 def test_a_killed_node_finds_its_containers_again(cloud, namespace):
-    document = json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "List",
-            "items": [
-                {
-                    "apiVersion": "v1",
-                    "kind": "Pod",
-                    "metadata": {"name": name},
-                    "spec": {
-                        "terminationGracePeriodSeconds": 1,
-                        "restartPolicy": "Never",
-                        "containers": [
-                            {"name": "c", "image": "busybox", "command": ["sh", "-c", script]}
-                        ],
-                    },
-                }
-                for name, script in (
-                    ("stays", "sleep 1000"),
-                    ("ends", "sleep 3; echo late; exit 9"),
-                )
-            ],
-        }
+    document = "\n".join(
+        pod(name, script, restartPolicy="Never")
+        for name, script in (("stays", "sleep 1000"), ("ends", "sleep 3; echo late; exit 9"))
     )
     cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=document)
     cloud.wait("-n", namespace, "--for=condition=Ready", "pod/stays", "pod/ends")

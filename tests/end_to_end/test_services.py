@@ -55,7 +55,7 @@ def web(name: str, replicas: int, port: int = 0) -> str:
             },
         },
     }
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": [service, deployment]})
+    return "\n".join(map(json.dumps, (service, deployment)))
 
 
 def fetch(url: str) -> str:
