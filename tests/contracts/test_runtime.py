@@ -464,6 +464,23 @@ def test_what_was_created_but_never_ran_is_removed_at_adoption(real):
 
 
 @pytest.mark.slow
+def test_a_start_that_is_cancelled_leaves_nothing(real):
+    async def scenario(box):
+        runtime = box.runtime()
+        await runtime.observe()
+        for number in range(16):
+            start = asyncio.create_task(runtime.start(box.unit("one")))
+            await asyncio.sleep(0.002 * number)
+            start.cancel()
+            await asyncio.wait([start])
+            await runtime.remove("one")
+            assert await runtime.observe() == {}
+            await until(lambda: box.left() == NOTHING, box.left())
+
+    real.run(scenario)
+
+
+@pytest.mark.slow
 def test_the_end_without_a_conmon_is_told_with_its_reason(real):
     async def scenario(box):
         runtime = box.runtime()

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 from pathlib import Path
 from typing import NamedTuple
@@ -74,8 +75,14 @@ async def create(launch: Launch) -> int:
             raise StartFailed("conmon, which keeps containers' logs, is not installed") from error
         finally:
             os.close(theirs)
-        answer = await _line(ours)
-        await processes.wait(first)
+        try:
+            answer = await _line(ours)
+            await processes.wait(first)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(first, signal.SIGKILL)
+                os.waitpid(first, 0)  # noqa: ASYNC222 - it was killed
+            raise
     finally:
         os.close(ours)
     return read_answer(answer)

@@ -18,6 +18,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -65,7 +66,7 @@ class ContainerRuntime:
         self._host = host.facts(self.cgroups)
         self._filters: dict[object, bundle.Filter] = {}
         self._paths: dict[str, str] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._queues: list[asyncio.Queue[State]] = []
         self._opening: asyncio.Task[None] | None = None
@@ -78,7 +79,11 @@ class ContainerRuntime:
         """Once: watch for exits first, then look what is there, so that nothing falls between."""
         if self._opening is None:
             self._opening = asyncio.create_task(self._adopt())
-        await asyncio.shield(self._opening)
+        try:
+            await asyncio.shield(self._opening)
+        except OSError:
+            self.close()  # the next call tries again
+            raise
         assert self._supervisor
         return self._supervisor
 
@@ -130,10 +135,17 @@ class ContainerRuntime:
             async with self._slots:
                 try:
                     return await self._start(unit, supervisor)
-                except BaseException:
+                except BaseException as error:
                     supervisor.forget(unit.id)
-                    await asyncio.shield(self._purge(unit.id, self._group(unit)))
+                    finished = isinstance(error, StartFailed)
+                    await asyncio.shield(self._give_up(unit, finished))
                     raise
+
+    async def _give_up(self, unit: Unit, finished: bool) -> None:
+        """After a failure nobody works on the container any more; after a cancellation, somebody."""
+        if not finished:
+            await removal.end_strays(self.folders, [unit.id])
+        await self._purge(unit.id, self._group(unit))
 
     async def _start(self, unit: Unit, supervisor: Supervisor) -> State:
         name = unit.runtime or self.runtime
@@ -219,7 +231,10 @@ class ContainerRuntime:
         return self._paths[name]
 
     def _lock(self, id: str) -> asyncio.Lock:
-        return self._locks.setdefault(id, asyncio.Lock())
+        """Kept as long as somebody holds or awaits it."""
+        lock = self._locks.get(id) or asyncio.Lock()
+        self._locks[id] = lock
+        return lock
 
     # ------------------------------------------------------------ end
 
@@ -254,7 +269,6 @@ class ContainerRuntime:
             elif (self.folders.bundles / id).exists():
                 await self._purge(id)
             supervisor.forget(id)
-        self._locks.pop(id, None)
 
     async def _purge(self, id: str, cgroup: str = "") -> None:
         await removal.purge(self.folders, self.cgroups, id, cgroup)
