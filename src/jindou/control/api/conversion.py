@@ -97,7 +97,8 @@ def autoscaler_to_v2(obj: Object) -> Object:
     spec, status = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
     meta = dict(obj["metadata"])
     notes = dict(meta.get("annotations") or {})
-    held = {name: orjson.loads(notes.pop(key)) for name, key in HELD.items() if key in notes}
+    held = {name: _told(notes.pop(key)) for name, key in HELD.items() if key in notes}
+    held = {name: value for name, value in held.items() if value is not None}
     target = spec.pop("targetCPUUtilizationPercentage", None)
     metrics = list(held.get("metrics") or ())
     if target is not None:
@@ -113,6 +114,14 @@ def autoscaler_to_v2(obj: Object) -> Object:
     if notes:
         meta["annotations"] = notes
     return {**obj, "metadata": meta, "spec": spec, **({"status": status} if status else {})}
+
+
+def _told(note: Any) -> Any:
+    """What an annotation holds; a user may have written anything into it."""
+    try:
+        return orjson.loads(note)
+    except (orjson.JSONDecodeError, TypeError):
+        return None
 
 
 def _cpu(metric: Object, part: str) -> int | None:

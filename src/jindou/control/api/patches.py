@@ -82,7 +82,8 @@ def put_back(new: Object, touched: Object, patch: Patch, *, share: bool) -> Obje
 def names_revision(patch: Patch) -> bool:
     """Does the patch itself say which revision it expects?"""
     if isinstance(patch.changes, dict):
-        return bool((patch.changes.get("metadata") or {}).get("resourceVersion"))
+        meta = patch.changes.get("metadata")
+        return isinstance(meta, dict) and bool(meta.get("resourceVersion"))
     return any(
         isinstance(op, dict) and str(op.get("path", "")).startswith("/metadata/resourceVersion")
         for op in patch.changes

@@ -230,6 +230,25 @@ def drop_nulls(value: Any) -> None:
                 drop_nulls(held)
 
 
+ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
+
+
+def zero_items(schema: Schema, value: Any) -> None:
+    """A null in a list is the zero value of what the list holds, as a Go decoder reads it; in place."""
+    if isinstance(value, dict):
+        for name, held in value.items():
+            if isinstance(held, (dict, list)) and (child := schema.field(name)) is not None:
+                zero_items(child, held)
+    elif isinstance(value, list) and (items := schema.items) is not None:
+        for n, held in enumerate(value):
+            if held is None:
+                value[n] = ZEROS[items.type] if items.type in ZEROS else []
+                if items.type in ("object", ""):
+                    value[n] = {}
+            elif isinstance(held, (dict, list)):
+                zero_items(items, held)
+
+
 def apply_defaults(schema: Schema, value: Any) -> None:
     """Fill in the defaults that a custom resource's schema declares; in place."""
     if isinstance(value, dict):

@@ -313,7 +313,7 @@ def service(obj: Object) -> None:
     for port in spec.get("ports") or ():
         fill(port, protocol="TCP")
         if spec["type"] != "ExternalName" and port.get("targetPort") in (None, 0, ""):
-            port["targetPort"] = port["port"]
+            port["targetPort"] = port.get("port", 0)
     if spec["type"] in ("NodePort", "LoadBalancer"):
         fill(spec, externalTrafficPolicy="Cluster")
         if spec["type"] == "LoadBalancer":

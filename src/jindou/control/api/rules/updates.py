@@ -110,8 +110,8 @@ def pod(obj: Object, old: Object) -> list[Fault]:
     for part in ("containers", "initContainers"):
         before = {c["name"]: c for c in old_spec.get(part) or ()}
         for container in allowed.get(part) or ():
-            if container["name"] in before:
-                container["image"] = before[container["name"]].get("image")
+            if (known := before.get(container.get("name"))) is not None:
+                container["image"] = known.get("image")
     for name in ("activeDeadlineSeconds", "nodeName", "schedulingGates"):
         if name in old_spec:
             if name == "nodeName" and old_spec[name] != new_spec.get(name):
