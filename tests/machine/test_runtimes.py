@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jindou.machine.linux import namespaces
 from jindou.machine.runtimes import Limits, Mount, StartFailed, Unit, bundle, conmon, probe
 from jindou.machine.runtimes.acting import FOREVER, act, duration
 from jindou.machine.runtimes.bundle import CAPABILITIES, Device, Filter, Host
@@ -523,5 +524,57 @@ def test_processes_may_be_shared_between_units(kind):
         assert len(runtime.cgroups.processes(box.group)) == 1
         await runtime.remove("first")
         assert not any(box.left().values())
+
+    Bench(kind).run(scenario)
+
+
+@pytest.mark.root
+@real
+def test_the_host_s_namespaces(kind):
+    async def scenario(box):
+        found = await look(box, namespaces={}, seccomp="default")
+        for name in ("pid", "net", "ipc", "uts"):
+            assert found[f"ns:{name}"] == os.readlink(f"/proc/thread-self/ns/{name}")
+        assert found["ns:mnt"] != os.readlink("/proc/thread-self/ns/mnt")
+        assert "sysctl" not in found
+
+    Bench(kind).run(scenario)
+
+
+@pytest.mark.root
+@real
+def test_kept_namespaces(kind):
+    async def scenario(box):
+        paths = {name: box.folder / f"ns.{name}" for name in ("network", "uts", "ipc")}
+        await asyncio.to_thread(namespaces.make, paths, "kept", lambda: None)
+        try:
+            given = {name: str(path) for name, path in paths.items()} | {"pid": ""}
+            found = await look(box, namespaces=given, hostname="not this")
+            assert found["host"] == "kept"
+            for name, path in (("net", paths["network"]), ("ipc", paths["ipc"])):
+                assert found[f"ns:{name}"] == f"{name}:[{path.stat().st_ino}]"
+        finally:
+            namespaces.free(paths.values())
+
+    Bench(kind).run(scenario)
+
+
+@pytest.mark.root
+@real
+def test_a_profile_of_the_user_s(kind):
+    async def scenario(box):
+        profile = box.folder / "profile.json"
+        profile.write_text(
+            json.dumps(
+                {
+                    "defaultAction": "SCMP_ACT_ALLOW",
+                    "syscalls": [
+                        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}
+                    ],
+                }
+            )
+        )
+        found = await look(box, "mkdir /tmp/x 2>&1", seccomp=str(profile))
+        assert "No space left" in found["mkdir"]
 
     Bench(kind).run(scenario)
