@@ -192,7 +192,10 @@ class Bench:
         self.client = client
         self.clock = Still()
         self.settings = Settings(
-            data=str(folder / "data"), run=str(folder / "run"), logs=str(folder / "logs"), pretend=True
+            data=str(folder / "data"),
+            run=str(folder / "run"),
+            logs=str(folder / "logs"),
+            pretend=True,
         )
         self.runtime = Containers(self.clock)
         self.network = PretendNetwork(self.settings)
@@ -319,9 +322,7 @@ async def cloud(folder: Path):
     client = api.local()
     from jindou.objects.kinds import SERVICE_ACCOUNT
 
-    await client.create(
-        SERVICE_ACCOUNT, {"metadata": {"name": "default", "namespace": "default"}}
-    )
+    await client.create(SERVICE_ACCOUNT, {"metadata": {"name": "default", "namespace": "default"}})
     try:
         yield client
     finally:

@@ -94,6 +94,11 @@ async def check_security(start: Start, undo: AsyncExitStack) -> None:
     start.security = security.merge(start.owner.pod, start.container, user, profiles)
 
 
+async def check_command(start: Start, undo: AsyncExitStack) -> None:
+    if not units.argv(start.container, start.config, dict(start.environment)):
+        raise security.ConfigRefused("no command specified")
+
+
 async def find_mounts(start: Start, undo: AsyncExitStack) -> None:
     start.mounts = start.parts.volumes.mounts(
         start.owner.pod, start.container, start.sandbox.volumes, start.environment
@@ -167,7 +172,13 @@ async def start_unit(start: Start, undo: AsyncExitStack) -> None:
     owner.say("Normal", "Started", f"Started container {held.name}", held.name)
 
 
-FIND: tuple[Step, ...] = (pull_image, find_environment, check_security, find_mounts)
+FIND: tuple[Step, ...] = (
+    pull_image,
+    find_environment,
+    check_security,
+    check_command,
+    find_mounts,
+)
 MAKE: tuple[Step, ...] = (record_attempt, mount_root, make_files, start_unit)
 
 
