@@ -215,9 +215,13 @@ def test_watches_are_resumed_when_the_server_ends_them_and_end_when_it_says_so()
 
     async def scenario(client):
         seen = []
-        with pytest.raises(errors.Expired, match="too old"):
+
+        async def read():
             async for event in client.watch(CONFIG_MAP):
                 seen.append(event.type)
+
+        with pytest.raises(errors.Expired, match="too old"):
+            await read()
         assert seen == ["ADDED", "BOOKMARK"]
         assert asked == ["", "9"]
 
