@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jindou.control.api.resources.schema import Schema
+from jindou.control.api.resources.schema import Schema, is_quantity
 
 LEAVES: dict[str, type] = {"string": str, "boolean": bool, "integer": int}
 
@@ -22,7 +22,7 @@ class Check:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self.kind = schema.type
-        plain = not schema.int_or_string and not schema.preserve_unknown
+        plain = not (schema.int_or_string or schema.preserve_unknown or schema.format == "quantity")
         self.leaf = LEAVES.get(schema.type) if plain else None
         self.anything = schema.open and not schema.has_properties
         self.fields: dict[str, Check] = {}
@@ -92,6 +92,8 @@ def _scalar(check: Check, value: Any) -> bool:
     schema = check._schema
     if schema.int_or_string:
         return type(value) is str or type(value) is int
+    if schema.format == "quantity":
+        return type(value) is str and is_quantity(value)
     return check.kind == "number" and type(value) in (int, float)
 
 

@@ -9,7 +9,10 @@ OpenAPI, protobuf) walks this. A node is shared and never changed after it is bu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
+
+from jindou.objects import quantities
 
 MISSING: Any = object()
 
@@ -178,11 +181,9 @@ def mismatch(schema: Schema, value: Any, path: str = "") -> str:
                     return wrong
         return ""
     if kind == "string":
-        if isinstance(value, str) or (
-            schema.format == "quantity" and isinstance(value, (int, float))
-        ):
-            return ""
-        return _wrong(value, path, "string")
+        if schema.format == "quantity" and isinstance(value, (str, int, float)):
+            return "" if is_quantity(value) else str(quantities.BadQuantity())
+        return "" if isinstance(value, str) else _wrong(value, path, "string")
     if kind == "boolean":
         return "" if isinstance(value, bool) else _wrong(value, path, "bool")
     if kind == "integer":
@@ -200,6 +201,15 @@ def mismatch(schema: Schema, value: Any, path: str = "") -> str:
             else _wrong(value, path, "float64")
         )
     return ""
+
+
+@lru_cache(1024)
+def is_quantity(value: str | int | float) -> bool:
+    try:
+        quantities.parse(value)
+    except (quantities.BadQuantity, ArithmeticError):
+        return False
+    return True
 
 
 JSON_NAMES = {
@@ -242,9 +252,7 @@ def zero_items(schema: Schema, value: Any) -> None:
     elif isinstance(value, list) and (items := schema.items) is not None:
         for n, held in enumerate(value):
             if held is None:
-                value[n] = ZEROS[items.type] if items.type in ZEROS else []
-                if items.type in ("object", ""):
-                    value[n] = {}
+                value[n] = {} if items.type in ("object", "") else ZEROS.get(items.type, [])
             elif isinstance(held, (dict, list)):
                 zero_items(items, held)
 
