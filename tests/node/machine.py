@@ -20,7 +20,7 @@ from jindou.node.pods import Pods
 from jindou.node.records import Records
 from jindou.node.references import References
 from jindou.node.volumes import Volumes
-from jindou.objects.kinds import EVENT, NAMESPACE, POD, Ref
+from jindou.objects.kinds import EVENT, POD, Ref
 from jindou.settings import Settings
 
 TURNS = 50  # of the loop, in which everything that can happen without time has happened
