@@ -39,6 +39,9 @@ MOST_IMAGES = 1000
 DEEPEST_INDEX = 4
 
 
+Loaded = tuple[Image, list[str]]  # and the names that the archive gives it
+
+
 class Member(NamedTuple):
     offset: int
     size: int
@@ -127,13 +130,13 @@ def load(contents: Contents, path: Path, report: Report) -> list[Image]:
                 images = _load(contents, plain, path, report)
         else:
             images = _load(contents, file, path, report)
-    for count, image in enumerate(images, 1):
-        name = image.names[0] if image.names else image.digest
+    for count, (image, names) in enumerate(images, 1):
+        name = names[0] if names else image.digest
         report(Progress(f"{IMPORTED} {count}", count, len(images), name))
-    return images
+    return [image for image, _ in images]
 
 
-def _load(contents: Contents, file: IO[bytes], path: Path, report: Report) -> list[Image]:
+def _load(contents: Contents, file: IO[bytes], path: Path, report: Report) -> list[Loaded]:
     archive = Archive(file)
     with contents.holding() as hold:
         if "oci-layout" in archive and "index.json" in archive:
@@ -156,7 +159,7 @@ def _told(pieces: Iterator[bytes], path: Path, step: str, report: Report) -> Ite
 
 def _load_layout(
     contents: Contents, hold: Hold, archive: Archive, path: Path, report: Report
-) -> list[Image]:
+) -> list[Loaded]:
     index = manifests.document(archive.read("index.json"), "index.json")
     images = []
     for descriptor, names in _layout_images(index):
@@ -173,7 +176,7 @@ def _load_layout(
         except BaseException:
             discard(taken)
             raise
-        images.append(assemble(contents, hold, data, media_type, taken, names))
+        images.append((assemble(contents, hold, data, media_type, taken, names), names))
     if not images:
         raise ImageError(f"{path} holds no image for this machine")
     return images
@@ -201,7 +204,10 @@ def _layout_images(index: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], l
 
 def layout_names(name: object) -> list[str]:
     """A whole name is one; a bare tag ("latest", "1.27") names no repository."""
-    if not isinstance(name, str) or name == "latest" or not name[:1].isalpha():
+    if not isinstance(name, str):
+        return []
+    bare = not {":", "/"} & set(name)
+    if bare and (name == "latest" or not name[:1].isalpha()):
         return []
     try:
         return [parse(name).name]
@@ -272,7 +278,7 @@ def _counted(pieces: Iterator[bytes], total: int, what: str, report: Report) -> 
 
 def _load_docker(
     contents: Contents, hold: Hold, archive: Archive, path: Path, report: Report
-) -> list[Image]:
+) -> list[Loaded]:
     try:
         listed = orjson.loads(archive.read("manifest.json"))
     except orjson.JSONDecodeError as error:
@@ -282,7 +288,7 @@ def _load_docker(
     return [_load_one(contents, hold, archive, one, report) for one in listed]
 
 
-def _load_one(contents: Contents, hold: Hold, archive: Archive, one: Any, report: Report) -> Image:
+def _load_one(contents: Contents, hold: Hold, archive: Archive, one: Any, report: Report) -> Loaded:
     files, config_name, tags = _parts(one)
     data = archive.read(config_name)
     config = manifests.configuration(data, len(files))
@@ -305,7 +311,7 @@ def _load_one(contents: Contents, hold: Hold, archive: Archive, one: Any, report
         discard(taken)
         raise
     manifest = manifests.compose((digest, len(data)), layers)
-    return assemble(contents, hold, manifest, manifests.OCI_MANIFEST, taken, tags)
+    return assemble(contents, hold, manifest, manifests.OCI_MANIFEST, taken, tags), tags
 
 
 def _parts(one: Any) -> tuple[list[str], str, list[str]]:

@@ -1,0 +1,294 @@
+"""Images on disk and mounted: overlayfs really merges them, and what crashes leave is put right."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from jindou.machine.images import ImageError
+from jindou.machine.images.contents import read_index
+from jindou.machine.images.store import ImageStore
+from jindou.machine.linux import mounts
+from jindou.settings import Settings
+from tests.machine.isolation import isolated
+from tests.machine.tars import entry, tar
+from tests.machine.test_images_archives import docker_archive
+
+BASE = tar(
+    entry(".", "folder", mode=0o711),
+    entry("etc", "folder"),
+    entry("etc/a", data=b"base"),
+    entry("etc/b", data=b"base"),
+    entry("var", "folder", mode=0o1777, uid=3),
+    entry("var/x", data=b"x"),
+)
+TOP = tar(
+    entry("etc", "folder"),
+    entry("etc/.wh.a"),
+    entry("etc/c", data=b"top"),
+    entry("var", "folder", mode=0o700),
+    entry("var/.wh..wh..opq"),
+    entry("var/y", data=b"y"),
+)
+
+
+@asynccontextmanager
+async def opened(folder, **options):
+    store = ImageStore(Settings(data=str(folder)), **options)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def load(store, folder, *layers, name="app:1"):
+    path = folder / "archive.tar"
+    path.write_bytes(docker_archive(name, *layers))
+    async for _ in store.load(path):
+        pass
+    return store.find(name)
+
+
+@pytest.mark.parametrize("awkward", [False, True])
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_overlayfs_merges_what_the_layers_say(tmp_path, awkward):
+    folder = tmp_path / ("a,b:c\\d" if awkward else "plain")
+
+    @isolated
+    def check():
+        async def scenario():
+            async with opened(folder) as store:
+                image = await load(store, tmp_path, BASE, TOP)
+                place = await store.mount(image.digest, "u")
+                assert sorted(os.listdir(place / "etc")) == ["b", "c"]
+                assert sorted(os.listdir(place / "var")) == ["y"]
+                assert stat.S_IMODE(place.stat().st_mode) == 0o711
+                assert stat.S_IMODE((place / "var").stat().st_mode) == 0o700
+                (place / "etc" / "b").write_text("mine")
+                await store.unmount("u")
+                layers = folder / "images" / "layers"
+                texts = {path.read_text() for path in layers.glob("*/root/etc/b")}
+                assert texts == {"base"}
+                assert os.listdir(folder / "units") == []
+
+        asyncio.run(scenario())
+
+    check()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@isolated
+def test_more_layers_than_fit_into_a_page_and_some_of_them_twice(tmp_path):
+    async def scenario():
+        layers = [tar(entry(f"f{n}", data=b"x")) for n in range(100)]
+        async with opened(tmp_path / ("d" * 60)) as store:
+            image = await load(store, tmp_path, *layers, layers[0], layers[50])
+            place = await store.mount(image.digest, "u")
+            assert len(os.listdir(place)) == 100
+            await store.unmount("u")
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@isolated
+def test_a_store_that_opens_again_knows_its_units_and_their_images(tmp_path):
+    async def scenario():
+        data = tmp_path / "data"
+        async with opened(data) as store:
+            image = await load(store, tmp_path, BASE, TOP)
+            place = await store.mount(image.digest, "runs")
+            (place / "mine").write_text("kept")
+            await store.mount(image.digest, "nested")
+            (data / "units" / "nested" / "root" / "m").mkdir()
+            mounts.mount("tmpfs", data / "units" / "nested" / "root" / "m", "tmpfs")
+            await store.mount(image.digest, "rebooted")
+        note = data / "units" / "rebooted" / "image.json"
+        note.write_text(note.read_text().replace('boot":"', 'boot":"other'))
+        (data / "units" / "half").mkdir()
+        async with opened(data) as store:
+            assert store.problems == []
+            assert {*store.units} == {"runs", "nested"}
+            assert sorted(os.listdir(data / "units")) == ["nested", "runs"]
+            assert await store.mount(image.digest, "runs") == place
+            assert (place / "mine").read_text() == "kept"
+            await store.delete("app:1")
+            assert await store.collect(()) == 0
+            assert store.find("app:1") is None
+            assert store.find(image.digest)
+            mounts.unmount(place)
+            assert not (await store.mount(image.digest, "runs") / "mine").exists()
+            await store.unmount("runs")
+            await store.unmount("nested")
+            assert await store.collect(()) > 0
+            assert store.all() == []
+            assert not os.path.ismount(place)
+        assert os.listdir(data / "units") == os.listdir(data / "images" / "work") == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@isolated
+def test_a_cancelled_mount_is_over_when_it_returns(tmp_path):
+    async def scenario():
+        async with opened(tmp_path / "data") as store:
+            image = await load(store, tmp_path, BASE)
+            for turns in range(6):
+                mounting = asyncio.create_task(store.mount(image.digest, "u"))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                mounting.cancel()
+                await asyncio.wait([mounting])
+                await store.unmount("u")
+                assert os.listdir(tmp_path / "data" / "units") == []
+
+    asyncio.run(scenario())
+
+
+def test_one_store_at_a_time(tmp_path):
+    async def scenario():
+        async with opened(tmp_path):
+            with pytest.raises(ImageError, match="in use by another process"):
+                ImageStore(Settings(data=str(tmp_path)))
+
+    asyncio.run(scenario())
+
+
+def test_damage_is_found(tmp_path):
+    async def scenario():
+        data = tmp_path / "data"
+        async with opened(data) as store:
+            image = await load(store, tmp_path, BASE, TOP)
+            assert await store.verify() == []
+            blob = max((data / "images" / "blobs" / "sha256").iterdir(), key=os.path.getsize)
+            whole = blob.read_bytes()
+            blob.write_bytes(whole[:-1] + b"x")
+            (found,) = await store.verify()
+            assert "is damaged: needed by docker.io/library/app:1" in found
+            blob.write_bytes(whole)
+            config = store._contents.record(image.digest).config
+            store._contents._images.clear()
+            (data / "images" / "blobs" / config.replace(":", "/")).write_bytes(b"{}")
+            with pytest.raises(ImageError, match="damaged on disk"):
+                store.find("app:1")
+
+    asyncio.run(scenario())
+
+
+def test_an_index_that_cannot_be_read_is_replaced_by_the_one_before(tmp_path):
+    async def scenario():
+        data = tmp_path / "data"
+        index = data / "images" / "index.json"
+        async with opened(data) as store:
+            await load(store, tmp_path, BASE)
+            await store.tag("app:1", "second")
+        good = index.read_bytes()
+        for bad in (b"", b"{", good.replace(b"second", b"secund"), b'{"v":2}'):
+            index.write_bytes(bad)
+            with pytest.raises(ValueError):
+                read_index(bad)
+            async with opened(data) as store:
+                assert any("is damaged" in text for text in store.problems)
+                assert store.find("app:1")
+                assert index.with_name("index.json.damaged").exists()
+                await store.tag("app:1", "second")
+
+    asyncio.run(scenario())
+
+
+def test_an_image_that_lost_a_part_is_not_there(tmp_path):
+    async def scenario():
+        data = tmp_path / "data"
+        async with opened(data) as store:
+            await load(store, tmp_path, BASE, TOP)
+            await load(store, tmp_path, BASE, name="base:1")
+            (top,) = (
+                path
+                for path in (data / "images" / "layers").iterdir()
+                if (path / "root" / "var" / "y").exists()
+            )
+        os.rename(top, tmp_path / "gone")
+        async with opened(data) as store:
+            assert store.problems == [
+                "docker.io/library/app:1 has lost a part on disk and must be got again"
+            ]
+            assert store.find("app:1") is None
+            assert store.find("base:1")
+            await load(store, tmp_path, BASE, TOP)
+            assert store.find("app:1")
+            assert await store.verify() == store.problems
+
+    asyncio.run(scenario())
+
+
+LOADER = """
+import asyncio, sys
+from pathlib import Path
+from jindou.machine.images.store import ImageStore
+from jindou.settings import Settings
+
+async def main():
+    store = ImageStore(Settings(data=sys.argv[1]))
+    print("open", flush=True)
+    async for progress in store.load(Path(sys.argv[2])):
+        pass
+    print("done", flush=True)
+    sys.stdin.read()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_the_store_whole(tmp_path):
+    """Each round kills a loading process a little later, and the next opening finds all in order."""
+    archive = tmp_path / "archive.tar"
+    files = [entry(f"d{n // 50}/f{n}", data=os.urandom(2000)) for n in range(800)]
+    folders = [entry(f"d{n}", "folder") for n in range(16)]
+    archive.write_bytes(docker_archive("app:1", BASE, tar(*folders, *files)))
+    data = tmp_path / "data"
+    moments = [0.0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.17, 0.22]
+    outcomes = []
+    for moment in moments:
+        child = subprocess.Popen(
+            [sys.executable, "-c", LOADER, data, archive],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONPATH": "src"},
+        )
+        with child:
+            assert child.stdout.readline() == b"open\n"
+            try:
+                child.wait(moment)
+            except subprocess.TimeoutExpired:
+                child.kill()
+            child.wait()
+
+        async def check():
+            async with opened(data) as store:
+                assert store.problems == []
+                assert os.listdir(data / "images" / "work") == []
+                assert await store.verify() == []
+                image = store.find("app:1")
+                outcomes.append(image is not None)
+                if image is None:
+                    assert os.listdir(data / "images" / "layers") == []
+                else:
+                    await store.delete("app:1")
+                assert os.listdir(data / "images" / "blobs" / "sha256") == []
+
+        asyncio.run(check())
+    assert not outcomes[0]
