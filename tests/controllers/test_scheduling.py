@@ -13,7 +13,15 @@ from jindou.control.controllers.scheduling.filters import message, plan_feasible
 from jindou.control.controllers.scheduling.line import Line
 from jindou.control.controllers.scheduling.scores import plan_best
 from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.objects.kinds import EVENT, NODE, POD, PRIORITY_CLASS, Ref
+from jindou.objects.kinds import (
+    EVENT,
+    NODE,
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
+    POD,
+    PRIORITY_CLASS,
+    Ref,
+)
 from tests.controllers.world import add_node, in_world, node_object, pod_object
 
 ZONE = "topology.kubernetes.io/zone"
@@ -176,13 +184,13 @@ def test_the_most_important_comes_first_then_the_oldest_and_who_failed_waits():
     line.step_aside(first, 100.0)
     assert [line.pop().demand.name for _ in "ac"] == ["a", "c"]
     assert line.pop() is None
-    assert line.return_all(100.5) == 101.0
+    assert line.return_all(100.01) == 100.05
     assert line.pop() is None
-    assert line.return_all(101.0) is None
+    assert line.return_all(100.05) is None
     again = line.pop()
     assert again == first
     line.step_aside(again, 101.0)
-    assert line.return_all(102.0) == 103.0
+    assert line.return_all(101.0) == 101.1
     line.remove("b")
     assert len(line) == 0
 
@@ -262,6 +270,64 @@ def test_gated_pods_wait_and_others_schedulers_pods_are_left_alone():
 
         await world.until(placed)
         assert not (await named(world, "foreign"))["spec"].get("nodeName")
+
+    in_world(controllers, scenario)
+
+
+@pytest.mark.slow
+def test_a_claimed_volume_has_to_be_there_and_says_where():
+    async def scenario(world):
+        await world.account()
+        await add_node(world.client, "a", disk="ssd")
+        await add_node(world.client, "b")
+        volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+        await world.client.create(POD, pod_object("p", volumes=[volume]))
+
+        async def refused(text):
+            return condition(await named(world, "p")).get("message") == text
+
+        missing = '0/2 nodes are available: persistentvolumeclaim "data" not found.'
+        await world.until(lambda: refused(missing))
+        affinity = {
+            "required": {
+                "nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}
+                ]
+            }
+        }
+        common = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+        spec = {
+            **common,
+            "capacity": {"storage": "1Gi"},
+            "hostPath": {"path": "/x"},
+            "nodeAffinity": affinity,
+        }
+        await world.client.create(
+            PERSISTENT_VOLUME,
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
+                "metadata": {"name": "v"},
+                "spec": spec,
+            },
+        )
+        spec = {**common, "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "v"}
+        claim = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data", "namespace": "default"},
+            "spec": spec,
+        }
+        made = await world.client.create(PERSISTENT_VOLUME_CLAIM, claim)
+        unbound = "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+        await world.until(lambda: refused(unbound))
+        made["status"] = {"phase": "Bound"}
+        await world.client.update(PERSISTENT_VOLUME_CLAIM, made, "status")
+
+        async def placed():
+            return (await named(world, "p"))["spec"].get("nodeName") == "a"
+
+        await world.until(placed)
 
     in_world(controllers, scenario)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 
 from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake, conditions, times
 from jindou.control.controllers.recorder import Recorder
+from jindou.control.controllers.scheduling.claims import CONFLICT, Claims, Terms, out_of_reach
 from jindou.control.controllers.scheduling.cluster import Cluster
 from jindou.control.controllers.scheduling.demands import Demand, demand_of
 from jindou.control.controllers.scheduling.filters import message, plan_feasible
@@ -42,6 +44,8 @@ class Scheduler:
         self._bindings: set[asyncio.Task[None]] = set()
         self._assumed: set[str] = set()
         self._gated: dict[str, Object | None] = {}  # None: told so
+        self._why: Counter[str] = Counter()  # of the last decision: how many nodes refused for what
+        self._missing = ""  # what it lacked on every node
         self._told: dict[str, str] = {}  # uid -> why it has no node, as the API knows
         self._events = Recorder("default-scheduler")
 
@@ -50,6 +54,7 @@ class Scheduler:
         informers.of(NODE).on_change(self._node_changed)
         informers.of(NAMESPACE).on_change(self._namespace_changed)
         self._pods.on_change(self._pod_changed)
+        self._claims = Claims(informers, self._helped)
 
     @property
     def idle(self) -> bool:
@@ -168,7 +173,17 @@ class Scheduler:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def decide(self, demand: Demand) -> str | None:
+        self._why, self._missing = Counter(), ""
+        where: list[Terms] = []
+        if demand.claims:
+            self._missing, where = self._claims.look(demand)
+            if self._missing:
+                return None
         found, self._why, _ = plan_feasible(demand, self._cluster)
+        if where:
+            reachable = [node for node in found if not out_of_reach(node, where)]
+            self._why[CONFLICT] += len(found) - len(reachable)
+            found = reachable
         return plan_best(demand, found, self._cluster).name if found else None
 
     def _start(self, client: Client, waiting: Waiting, node: str, gate: asyncio.Semaphore) -> None:
@@ -216,7 +231,11 @@ class Scheduler:
 
     async def _refuse(self, client: Client, waiting: Waiting) -> None:
         demand = waiting.demand
-        text = message(len(self._cluster.usable()), self._why)
+        total = len(self._cluster.usable())
+        if self._missing and total:
+            text = f"0/{total} nodes are available: {self._missing}."
+        else:
+            text = message(total, self._why)
         self._line.step_aside(waiting, asyncio.get_running_loop().time())
         meta = {"name": demand.name, "namespace": demand.namespace, "uid": demand.uid}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}

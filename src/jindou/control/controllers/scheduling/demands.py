@@ -70,6 +70,7 @@ class Demand(NamedTuple):
     preferred_anti_affinity: tuple[AffinityTerm, ...]
     spread: tuple[Spread, ...]
     images: tuple[str, ...]
+    claims: tuple[str, ...] = ()  # names of PersistentVolumeClaims
 
 
 def amounts(resources: Mapping[str, Any] | None) -> Amounts:
@@ -121,8 +122,21 @@ def demand_of(pod: Object) -> Demand:
         option=orjson.OPT_SORT_KEYS,
     )
     return _shape(key)._replace(
-        name=meta["name"], uid=meta["uid"], node_name=spec.get("nodeName", "")
+        name=meta["name"],
+        uid=meta["uid"],
+        node_name=spec.get("nodeName", ""),
+        claims=claims_of(pod),
     )
+
+
+def claims_of(pod: Object) -> tuple[str, ...]:
+    found = []
+    for volume in pod["spec"].get("volumes") or ():
+        if "persistentVolumeClaim" in volume:
+            found.append(volume["persistentVolumeClaim"]["claimName"])
+        elif "ephemeral" in volume:
+            found.append(f"{pod['metadata']['name']}-{volume['name']}")
+    return tuple(found)
 
 
 NOT_RELEVANT = frozenset({"nodeName", "volumes", "hostname", "subdomain", "schedulingGates"})

@@ -1,7 +1,7 @@
 """Pods that wait for a node: the most important first, then the oldest.
 
 One that found no node steps aside until something changes that could help it, and comes back not
-sooner than its back-off allows: one second, then twice as long each time, at most ten.
+sooner than its back-off allows: a twentieth of a second, twice as long each time, at most ten.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jindou.control.controllers.scheduling.demands import Demand
 
-FIRST, MOST = 1.0, 10.0
+FIRST, MOST = 0.05, 10.0
 
 
 class Waiting(NamedTuple):
