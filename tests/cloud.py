@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jindou.cli.api import Api
+from jindou.cli.api import Api, Refused
 from jindou.cli.configuration import as_environment
 from jindou.cli.problems import Problem
+from jindou.cli.up import answers, ready
 from jindou.settings import Settings
 
 KUBECTL = shutil.which("kubectl") or "kubectl"
@@ -101,10 +102,12 @@ class Cloud:
         while True:
             try:
                 for event in self.api.lines("GET", "/api/v1/nodes?watch=true&timeoutSeconds=60"):
-                    conditions = event.get("object", {}).get("status", {}).get("conditions", [])
-                    if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
-                        return time.monotonic() - began
-            except (Problem, OSError):
+                    node = event.get("object", {})
+                    if ready(node):
+                        if answers(self.api, "here"):
+                            return time.monotonic() - began
+                        break
+            except (Problem, Refused, OSError):
                 pass
             dead = [n for n, process in self.processes.items() if process.poll() is not None]
             if dead or time.monotonic() - began > seconds:

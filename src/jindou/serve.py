@@ -266,8 +266,8 @@ async def serve_node(settings: Settings) -> int:
     except OSError as error:
         log.error("port %s can't be listened on: %s", settings.node_port, error.strerror)
         return 1
-    web = await listen(endpoint.handler, sockets, tls, report_request)
     await agent.start()
+    web = await listen(endpoint.handler, sockets, tls, report_request)  # who called before waits
     write_pid(settings, "node")
     tasks = [stop.guard(agent.run(), "the node")]
     settle()

@@ -137,7 +137,7 @@ def forget(settings: Settings) -> str:
                 done.append(path)
         os.unlink(noted)
     done += services.remove_units(settings)
-    for link in LINKS:
+    for link in LINKS if settings.data == Settings().data else ():
         if os.path.islink(link) and "jindou" in os.readlink(link):
             os.unlink(link)
             done.append(link)

@@ -212,15 +212,19 @@ def install(step: Step, settings: Settings, lacking: list[packages.Program]) -> 
 
 
 def wait_until_ready(api: Api, settings: Settings, seconds: float) -> None:
-    """Until the node says Ready, told by a watch."""
+    """Until the node says Ready and answers, told by a watch."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         try:
             for event in api.lines(
                 "GET", f"/api/v1/nodes?watch=true&timeoutSeconds={max(1, int(left))}"
             ):
-                if ready(event.get("object", {})):
-                    return
+                node = event.get("object", {})
+                # What was stored before may be old; the node itself answers when it has begun.
+                if ready(node):
+                    if answers(api, node["metadata"]["name"]):
+                        return
+                    break
         except (Problem, Refused, OSError):
             time.sleep(0.02)  # the server has just been started, or is being started again
     raise Problem(
@@ -232,6 +236,15 @@ def wait_until_ready(api: Api, settings: Settings, seconds: float) -> None:
         do=["jindou doctor", "jindou logs node", "jindou up --timeout 300"],
         status=WAITED,
     )
+
+
+def answers(api: Api, node: str) -> bool:
+    try:
+        api.request("GET", f"/api/v1/nodes/{node}/proxy/healthz")
+    except Refused:
+        time.sleep(0.01)
+        return False
+    return True
 
 
 def ready(node: dict[str, Any]) -> bool:
