@@ -38,7 +38,7 @@ def fill(spec: Object, held: Object) -> list[str]:
                 if added:
                     resources[name] = {**before, **added}
                     notes.append(
-                        f"{', '.join(sorted(added))} {name[:-1]} for {word} {container['name']}"
+                        f"{', '.join(sorted(added))} {name[:-1]} for {word} {container.get('name', '')}"
                     )
     return notes
 

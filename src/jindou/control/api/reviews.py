@@ -13,7 +13,9 @@ import orjson
 
 from jindou.control.api import status
 from jindou.control.api.access import MASTERS, Access, Asked, User, user_of
+from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.schema import mismatch
 from jindou.control.api.rules.names import invalid
 from jindou.control.api.tokens import LONGEST, SHORTEST, Tokens
 from jindou.control.store import Store
@@ -176,6 +178,9 @@ def request_token(namespace: str, name: str, body: Object, tokens: Tokens, store
     if stored is None:
         raise status.not_found(SERVICE_ACCOUNT, name)
     account = orjson.loads(stored.value)
+    if wrong := mismatch(type_named("io.k8s.api.authentication.v1.TokenRequest"), body):
+        says = 'TokenRequest in version "v1" cannot be handled as a TokenRequest'
+        raise BadRequest(f"{says}: {wrong}")
     spec = body.get("spec") or {}
     seconds = spec.get("expirationSeconds")
     seconds = 3600 if seconds is None else seconds

@@ -6,15 +6,17 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jindou.control.api.resources.schema import Schema, from_document
+from jindou.control.api.resources.builtin import type_named
+from jindou.control.api.resources.schema import Schema, from_document, mismatch
 from jindou.control.api.rules import structural
 from jindou.control.api.rules.names import duplicate, forbidden, invalid, required, unsupported
 from jindou.objects.errors import Fault
 
 TYPES = ("array", "boolean", "integer", "number", "object", "string")
+PROPS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
 JUNCTORS = ("allOf", "anyOf", "oneOf")
 ONLY_STRUCTURAL = (
     "description", "default", "title", "nullable", "additionalProperties",
@@ -31,10 +33,40 @@ REFUSED = {
 }
 
 
-def structure(document: Any, at: str) -> list[Fault]:
-    if not isinstance(document, dict):
-        return [invalid(at, document, "must be an object")]
+def shape(node: Any, at: str) -> list[Fault]:
+    """Is this a schema at all, in those parts too that may hold one thing or another?"""
+    if not isinstance(node, dict):
+        return [invalid(at, node, "must be a schema object")]
+    if wrong := mismatch(type_named(PROPS), node, at):
+        return [invalid(at, "", wrong)]
     found: list[Fault] = []
+    for part, below in either(node, at):
+        found += shape(part, below)
+    return found
+
+
+def either(node: Mapping[str, Any], at: str) -> Iterator[tuple[Any, str]]:
+    """The schemas in `items` and `additionalProperties`, at any depth that the types already cover."""
+    held = node.get("items")
+    if held is not None:
+        for n, part in enumerate(held if isinstance(held, list) else [held]):
+            yield part, f"{at}.items[{n}]" if isinstance(held, list) else f"{at}.items"
+    extra = node.get("additionalProperties")
+    if extra is not None and not isinstance(extra, bool):
+        yield extra, f"{at}.additionalProperties"
+    for name, child in (node.get("properties") or {}).items():
+        yield from either(child, f"{at}.properties[{name}]")
+    for word in JUNCTORS:
+        for n, child in enumerate(node.get(word) or ()):
+            yield from either(child, f"{at}.{word}[{n}]")
+    if node.get("not"):
+        yield from either(node["not"], f"{at}.not")
+
+
+def structure(document: Any, at: str) -> list[Fault]:
+    found = shape(document, at)
+    if found:
+        return found
     kind = document.get("type", "")
     if not kind:
         found.append(required(f"{at}.type", "must not be empty at the root"))

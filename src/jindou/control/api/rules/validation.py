@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jindou.control.api.rules import names, pods, services, updates, workloads
+from jindou.control.api.rules import names, pods, policies, roles, services, updates, workloads
 from jindou.control.api.rules.names import invalid, labels, qualified, required, too_long
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Kind, Object
 
+RBAC = roles.GROUP
 NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("", "Namespace"): names.label,
     ("", "Service"): names.label_1035,
     **{
-        ("rbac.authorization.k8s.io", kind): names.path_segment
+        (RBAC, kind): names.path_segment
         for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
     },
 }
@@ -35,6 +36,13 @@ RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
     ("apps", "DaemonSet"): workloads.daemon_set,
     ("batch", "Job"): workloads.job,
     ("batch", "CronJob"): workloads.cron_job,
+    (RBAC, "Role"): roles.role,
+    (RBAC, "ClusterRole"): roles.cluster_role,
+    (RBAC, "RoleBinding"): roles.role_binding,
+    (RBAC, "ClusterRoleBinding"): roles.cluster_role_binding,
+    ("scheduling.k8s.io", "PriorityClass"): policies.priority_class,
+    ("node.k8s.io", "RuntimeClass"): policies.runtime_class,
+    ("", "LimitRange"): policies.limit_range,
 }
 
 
