@@ -48,6 +48,7 @@ class Prepared:
 
     def __init__(self, pod: Object) -> None:
         self.pod = pod
+        self.shown = shown_of(pod)
         self.paths: dict[str, Path] = {}
         self.read_only: set[str] = set()
         self.tokens: dict[tuple[str, payloads.TokenWish], Token] = {}
@@ -84,7 +85,7 @@ class Volumes:
         Raises VolumeError; what was made stays for the next try, until `release`."""
         uid = pod["metadata"]["uid"]
         held = self._pods.setdefault(uid, Prepared(pod))
-        held.pod = pod
+        held.pod, held.shown = pod, shown_of(pod)
         wanted = mounted_names(pod)
         volumes = [v for v in pod["spec"].get("volumes") or () if v["name"] in wanted]
         for volume in volumes:
@@ -105,9 +106,9 @@ class Volumes:
         held = self._pods.get(pod["metadata"]["uid"])
         if held is None:
             return
-        shown = [held.pod["metadata"].get(part) for part in ("labels", "annotations")]
         held.pod = pod
-        if shown != [pod["metadata"].get(part) for part in ("labels", "annotations")]:
+        if held.shown != (shown := shown_of(pod)):
+            held.shown = shown
             self._republish(held, payloads.uses_fields)
 
     async def release(self, uid: str) -> None:
@@ -334,6 +335,11 @@ class Volumes:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def shown_of(pod: Object) -> list[dict[str, str]]:
+    """What of a Pod can change and be shown in files."""
+    return [dict(pod["metadata"].get(part) or {}) for part in ("labels", "annotations")]
 
 
 def mounted_names(pod: Object) -> set[str]:
