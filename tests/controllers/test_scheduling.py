@@ -218,7 +218,6 @@ async def named(world, name):
     return await world.client.get(Ref(POD, "default", name))
 
 
-@pytest.mark.slow
 def test_a_pod_that_fits_nowhere_is_told_why_and_placed_when_it_does():
     async def scenario(world):
         await world.account()
@@ -274,7 +273,6 @@ def test_gated_pods_wait_and_others_schedulers_pods_are_left_alone():
     in_world(controllers, scenario)
 
 
-@pytest.mark.slow
 def test_a_claimed_volume_has_to_be_there_and_says_where():
     async def scenario(world):
         await world.account()
@@ -332,7 +330,6 @@ def test_a_claimed_volume_has_to_be_there_and_says_where():
     in_world(controllers, scenario)
 
 
-@pytest.mark.slow
 def test_room_that_is_freed_goes_to_the_most_important():
     async def scenario(world):
         await world.account()
