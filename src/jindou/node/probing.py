@@ -36,6 +36,7 @@ class Prober:
     def __init__(self, owner: Owner, container: Object, held: Progress) -> None:
         self._owner, self._container, self._held = owner, container, held
         self._task: asyncio.Task[None] | None = None
+        self.hook = hook_of(container, "postStart")
 
     @property
     def _target(self) -> Target:
@@ -44,7 +45,7 @@ class Prober:
     async def run_post_start(self) -> bool:
         """False: it failed, so the container has to be ended."""
         held = self._held
-        hook = hook_of(self._container, "postStart")
+        hook = self.hook
         if hook and not held.posted:
             result = await run_hook(hook, self._target)
             if not result.ok and held.phase == "running":
@@ -62,8 +63,7 @@ class Prober:
         if self._held.started:
             probes.pop("startup", None)
         if not probes:
-            self.on_started()
-            self.on_ready(True)
+            self._held.started = self._held.ready = True
             return
         name = f"probes of {self._held.unit}"
         self._task = asyncio.create_task(follow(probes, self._target, self), name=name)

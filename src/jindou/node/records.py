@@ -1,11 +1,11 @@
 """What the node must still know after it was killed, and after a reboot.
 
-    {run}/pods/UID.json     all of a Pod's progress; gone at a reboot, like its containers
-    {data}/records/UID.json attempts, restarts, how the last unit ended: what a reboot must not lose
+    {run}/pods/UID.jsonl      all of a Pod's progress; gone at a reboot, like its containers
+    {data}/records/UID.jsonl  attempts and how they ended: what a reboot must not lose
 
-Both are written before the step that they tell of (intent first) and replaced by rename, so a
-reader never sees half of one. Nothing is synced: after a power cut the status in the API is the
-second source.
+A line is appended before the step that it tells of (intent first), and the last whole line counts;
+appending is a tenth of the cost of replacing a file on a journaling file system. Nothing is synced:
+after a power cut the status in the API is the second source.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from jindou.objects.kinds import Object
 from jindou.settings import Settings
 
 log = logging.getLogger("jindou.records")
+LONGEST = 64 * 1024  # bytes of a file before it begins anew
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -41,7 +42,7 @@ class Records:
     def __init__(self, settings: Settings) -> None:
         self._volatile = Path(settings.run) / "pods"
         self._durable = Path(settings.data) / "records"
-        self._written: dict[str, bytes] = {}
+        self._written: dict[str, dict[str, tuple[int, bool]]] = {}
         for folder in (self._volatile, self._durable):
             folder.mkdir(parents=True, exist_ok=True)
         self._boot = _boot_id()
@@ -54,17 +55,20 @@ class Records:
         whose = {"uid": uid, "namespace": meta["namespace"], "name": meta["name"]}
         kept = {name: held.kept() for name, held in progress.items() if held.attempt >= 0}
         rest = {"begun": begun, "boot": self._boot, "start_time": start_time}
-        _replace(self._volatile / f"{uid}.json", {**whose, **rest, "containers": kept})
-        data = orjson.dumps({**whose, "start_time": start_time, "containers": kept})
-        if self._written.get(uid) != data:
-            self._written[uid] = data
-            _replace(self._durable / f"{uid}.json", data)
+        _append(self._volatile / f"{uid}.jsonl", {**whose, **rest, "containers": kept})
+        ends = {name: (held["attempt"], held["terminated"] is None) for name, held in kept.items()}
+        if self._written.get(uid) != ends:
+            self._written[uid] = ends
+            _append(
+                self._durable / f"{uid}.jsonl",
+                {**whose, "start_time": start_time, "containers": kept},
+            )
 
     def remove(self, uid: str) -> None:
         self._written.pop(uid, None)
         for folder in (self._volatile, self._durable):
             with contextlib.suppress(FileNotFoundError):
-                (folder / f"{uid}.json").unlink()
+                (folder / f"{uid}.jsonl").unlink()
 
     def all(self) -> dict[str, Record]:
         """Every Pod that was ever worked on here and is not forgotten."""
@@ -83,16 +87,26 @@ def _record(held: dict[str, Any], rebooted: bool) -> Record:
 
 
 def _read(folder: Path) -> Iterator[dict[str, Any]]:
-    for path in folder.glob("*.json"):
+    for path in folder.glob("*.jsonl"):
         try:
-            yield orjson.loads(path.read_bytes())
-        except (OSError, orjson.JSONDecodeError) as error:
+            lines = path.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
             log.warning("the record %s can't be read: %s", path, error)
+            continue
+        for line in reversed(lines):
+            with contextlib.suppress(orjson.JSONDecodeError):
+                yield orjson.loads(line)
+                break
 
 
-def _replace(path: Path, held: dict[str, Any] | bytes) -> None:
+def _append(path: Path, held: dict[str, Any]) -> None:
+    line = orjson.dumps(held) + b"\n"
+    with path.open("ab") as file:
+        if file.tell() < LONGEST:
+            file.write(line)
+            return
     temporary = path.with_suffix(".new")
-    temporary.write_bytes(held if isinstance(held, bytes) else orjson.dumps(held))
+    temporary.write_bytes(line)
     os.replace(temporary, path)
 
 

@@ -383,14 +383,13 @@ class Worker:
         held.began = state.started or held.began
         held.tries.reset()
         self.begun = self.begun or held.role == "main"
-        self.record()
-        self._wake.set()
-        if self._closing:
-            return
         prober = self._probers[held.name] = Prober(self, container, held)
-        if await prober.run_post_start():
+        if prober.hook:
             self.record()
+            self._wake.set()
+        if not self._closing and await prober.run_post_start():
             prober.start()
+        self.record()
         self._wake.set()
 
     def _start_failed(self, held: Progress, message: str) -> None:
