@@ -376,6 +376,27 @@ def test_a_slow_reader_slows_the_process(real):
     real.run(scenario)
 
 
+def test_closing_wakes_who_waits(real):
+    async def scenario(box):
+        runtime = box.runtime()
+        await runtime.start(box.unit("one", stdin=True))
+        sessions = [
+            await runtime.execute("one", ("sh", "-c", "sleep 1000 & exec sleep 1000"), stdin=True),
+            await runtime.attach("one"),
+        ]
+        for session in sessions:
+            reader = asyncio.create_task(session.receive())
+            writer = asyncio.create_task(session.send(b"x" * (8 << 20)))
+            await asyncio.sleep(0.05)
+            assert not reader.done()
+            assert not writer.done()
+            await session.close()
+            assert await reader is None
+            assert await writer is None
+
+    real.run(scenario)
+
+
 def test_much_data_goes_through_a_process(real):
     async def scenario(box):
         runtime = box.runtime()
@@ -539,6 +560,31 @@ def test_limits_are_those_of_the_unit(real):
             )
         }
         assert list(read.values()) == [str(64 << 20), "50000", "512", "20"]
+
+    real.run(scenario)
+
+
+@pytest.mark.slow
+def test_no_descriptor_and_no_child_stays(real):
+    async def scenario(box):
+        runtime = box.runtime()
+        await runtime.observe()
+        before = os.listdir("/proc/self/fd")
+        for terminal in (False, True):
+            await runtime.start(box.unit("one", terminal=terminal, stdin=True))
+            session = await runtime.execute("one", ("true",), terminal=terminal, stdin=True)
+            await output(session)
+            await session.close()
+            with pytest.raises(StartFailed):
+                await runtime.execute("one", ("nosuch",), terminal=terminal)
+            session = await runtime.attach("one")
+            await session.close()
+            await runtime.remove("one")
+            with pytest.raises(StartFailed):
+                await runtime.start(box.unit("one", argv=("nosuch",)))
+        assert len(os.listdir("/proc/self/fd")) == len(before)
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
 
     real.run(scenario)
 

@@ -38,6 +38,7 @@ from jindou.machine.runtimes import (
     removal,
     seccomp,
 )  # fmt: skip
+from jindou.machine.runtimes.executions import Executor
 from jindou.machine.runtimes.exits import Supervised, Supervisor
 from jindou.machine.runtimes.folders import (
     Folders,
@@ -46,7 +47,7 @@ from jindou.machine.runtimes.folders import (
     read_record,
     write_record,
 )  # fmt: skip
-from jindou.machine.runtimes.sessions import Attachment, Executor
+from jindou.machine.runtimes.sessions import Attachment
 from jindou.machine.runtimes.signals import signal_number
 from jindou.settings import Settings
 

@@ -1,295 +1,57 @@
-"""Live streams into units: processes started inside them, and their main process's own streams.
+"""Live streams into units: what all kinds share, and the streams of a unit's main process.
 
 Data is read only when `receive` asks and written only as far as the other side takes it, so a slow
-client slows the process, and nothing is gathered here. A process's standard streams are pipes or a
-terminal. crun hands over the terminal that it made, through a socket; runc does that only when it
-does not stay, so it gets a terminal of ours, which it copies to and from.
+client slows the process, and nothing is gathered here.
 
-Sources: pty(7), ioctl_tty(2), seqpacket in unix(7); conmon's attach protocol.
+Sources: seqpacket in unix(7); conmon's attach protocol.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import itertools
-import os
-import signal
 import socket
-import struct
-import termios
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
-from jindou.machine.linux import processes
-from jindou.machine.runtimes import StartFailed, conmon
-from jindou.machine.runtimes.folders import Folders, Watch, alive, birth
+from jindou.machine.runtimes import conmon
 
 CHUNK = 65536
-PIPE_SIZE = 256 << 10
-CLOSE_TIMEOUT = 2.0
-SPAWN_NAMES = itertools.count(1)
 
 
-class Execution:
-    """A process inside a unit, run by the OCI runtime's `exec`, which stays as its parent."""
+class Waiting:
+    """Waits for descriptors so that they can be closed at any time: whoever waits is woken first,
+    as a descriptor that the loop still watches must not be closed."""
 
-    def __init__(self, runner: int, done: asyncio.Task[int], terminal: bool) -> None:
-        self._runner = runner
-        self._done = done
-        self._terminal = self._relayed = terminal
-        self._outputs: dict[int, int] = {}  # stream -> our end
-        self._input = -1
-        self._aside: dict[int, int] = {}  # the runtime's own, while the process has a terminal
-        self._inside = (0, 0)  # pid and start time of the process itself
+    def __init__(self) -> None:
+        self._left = False
+        self._waits: set[asyncio.Future[None]] = set()
 
-    def take_terminal(self, descriptor: int) -> None:
-        """The process's terminal, in place of the pipes that the runtime itself writes to."""
-        os.set_blocking(descriptor, False)
-        self._aside = self._outputs
-        self._outputs, self._input, self._terminal = {1: descriptor}, descriptor, True
-        self._relayed = False
-
-    async def receive(self) -> tuple[int, bytes] | None:
-        while self._outputs:
-            for stream, descriptor in list(self._outputs.items()):
-                try:
-                    data = os.read(descriptor, CHUNK)
-                except BlockingIOError:
-                    continue
-                except OSError:  # a terminal that nobody has open any more
-                    data = b""
-                if data:
-                    return stream, data
-                del self._outputs[stream]
-                if descriptor != self._input:
-                    os.close(descriptor)
-            if self._outputs:
-                await _readable(list(self._outputs.values()))
-        return None
-
-    async def send(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view and self._input >= 0:
-            try:
-                view = view[os.write(self._input, view) :]
-            except BlockingIOError:
-                await processes.writable(self._input)
-            except OSError:  # it has closed its end
-                return
-
-    async def end_input(self) -> None:
-        if self._input >= 0 and not self._terminal:
-            os.close(self._input)
-            self._input = -1
-
-    async def resize(self, width: int, height: int) -> None:
-        if self._terminal and self._input >= 0:
-            _set_size(self._input, width, height)
-            with contextlib.suppress(ProcessLookupError):
-                if self._relayed and not self._done.done():
-                    os.kill(self._runner, signal.SIGWINCH)
-
-    async def wait(self) -> int:
-        return await asyncio.shield(self._done)
-
-    async def close(self) -> None:
-        """The runtime reaps the process that is killed; it is killed itself only if it hangs."""
-        if alive(*self._inside):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._inside[0], signal.SIGKILL)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await asyncio.shield(self._done)
-        if not self._done.done():
-            os.kill(self._runner, signal.SIGKILL)
-            await asyncio.shield(self._done)
-        ours = {self._input, *self._outputs.values(), *self._aside.values()} - {-1}
-        self._outputs.clear()
-        self._aside.clear()
-        for descriptor in ours:
-            os.close(descriptor)
-        self._input = -1
-
-
-class Executor:
-    """Starts processes inside units; knows from the pid file when one really runs."""
-
-    def __init__(self, folders: Folders) -> None:
-        self._folders = folders
-        self._waiting: dict[str, asyncio.Event] = {}
-        self._watch = Watch(folders.execs, self._found)
-
-    def _found(self, name: str) -> None:
-        if event := self._waiting.get(name):
-            event.set()
-
-    def close(self) -> None:
-        self._watch.close()
-
-    async def start(
-        self, words: Callable[..., Sequence[str]], process: object, *,
-        terminal: bool, stdin: bool, console: bool,
-    ) -> Execution:  # fmt: skip
-        """`words` makes the command line from more options of the runtime's `exec`; `console` says
-        whether the runtime hands over its terminal while it stays."""
-        name = f"{os.getpid()}-{next(SPAWN_NAMES)}"
-        described = self._folders.execs / f"{name}.json"
-        pid_file = self._folders.execs / f"{name}.pid"
-        started = self._waiting[pid_file.name] = asyncio.Event()
-        options = ["--process", str(described), "--pid-file", str(pid_file)]
+    async def _wait(self, read: Iterable[int], write: int = -1) -> None:
+        """Until one of `read` has something, or `write` takes something."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        reading = list(read)
+        for descriptor in reading:
+            loop.add_reader(descriptor, _wake, future)
+        if write >= 0:
+            loop.add_writer(write, _wake, future)
+        self._waits.add(future)
         try:
-            described.write_bytes(msgspec.json.encode(process))
-            if terminal and console:
-                session = await self._with_console(words, options, name)
-            elif terminal:
-                session = _spawn_terminal(words(*options))
-            else:
-                session = _spawn_pipes(words(*options), stdin)
-            try:
-                await self._wait_until_running(session, started, pid_file)
-            except BaseException:
-                await session.close()
-                raise
-            return session
+            await future
         finally:
-            del self._waiting[pid_file.name]
-            described.unlink(missing_ok=True)
-            pid_file.unlink(missing_ok=True)
+            self._waits.discard(future)
+            for descriptor in reading:
+                loop.remove_reader(descriptor)
+            if write >= 0:
+                loop.remove_writer(write)
 
-    async def _with_console(
-        self, words: Callable[..., Sequence[str]], options: list[str], name: str
-    ) -> Execution:
-        """The path goes through /proc on both sides: a socket's may have 107 bytes only."""
-        folder = os.open(self._folders.execs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        try:
-            path = f"/proc/{os.getpid()}/fd/{folder}/{name}.sock"
-            listener.bind(path)
-            listener.listen(1)
-            listener.setblocking(False)
-            session = _spawn_pipes(words("--console-socket", path, *options), False)
-            try:
-                if (terminal := await _receive_terminal(listener, session._done)) >= 0:
-                    session.take_terminal(terminal)
-            except BaseException:
-                await session.close()
-                raise
-            return session
-        finally:
-            listener.close()
-            os.close(folder)
-            (self._folders.execs / f"{name}.sock").unlink(missing_ok=True)
-
-    async def _wait_until_running(
-        self, session: Execution, started: asyncio.Event, pid_file: Path
-    ) -> None:
-        runs = asyncio.create_task(started.wait())
-        try:
-            await asyncio.wait((runs, session._done), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            runs.cancel()
-        pid = _read_pid(pid_file)
-        if pid:
-            session._inside = (pid, birth(pid))
-            return
-        said = b""
-        while part := await session.receive():  # with a terminal, crun complains there
-            said += part[1]
-        session._outputs, session._aside = session._aside, {}
-        while part := await session.receive():
-            said += part[1]
-        raise StartFailed(conmon.sentence(said.decode(errors="replace")))
-
-
-async def _receive_terminal(listener: socket.socket, done: asyncio.Task[int]) -> int:
-    """The descriptor that the runtime sends; -1 if it ended before."""
-    loop = asyncio.get_running_loop()
-    accepting = asyncio.create_task(loop.sock_accept(listener))
-    try:
-        await asyncio.wait((accepting, done), return_when=asyncio.FIRST_COMPLETED)
-        if not accepting.done():
-            return -1
-        line, _ = await accepting
-    finally:
-        accepting.cancel()
-    with line:
-        await processes.readable(line.fileno())
-        _, descriptors, _, _ = socket.recv_fds(line, 4096, 1)
-    return descriptors[0] if descriptors else -1
-
-
-def _read_pid(path: Path) -> int:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return 0
-
-
-def _spawn_pipes(argv: Sequence[str], stdin: bool) -> Execution:
-    ends: list[int] = []
-    try:
-        for _ in range(3 if stdin else 2):
-            ends += os.pipe2(os.O_CLOEXEC)
-            with contextlib.suppress(OSError):  # the user's share of large pipes may be used up
-                fcntl.fcntl(ends[-1], fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        files = {1: ends[1], 2: ends[3]} | ({0: ends[4]} if stdin else {})
-        pid = _spawn(argv, files)
-    except BaseException:
-        for end in ends:
-            os.close(end)
-        raise
-    for end in files.values():
-        os.close(end)
-    session = Execution(pid, asyncio.create_task(processes.wait(pid)), False)
-    session._outputs = {1: ends[0], 2: ends[2]}
-    session._input = ends[5] if stdin else -1
-    for end in (*session._outputs.values(), *([session._input] if stdin else ())):
-        os.set_blocking(end, False)
-    return session
-
-
-def _spawn_terminal(argv: Sequence[str]) -> Execution:
-    ours, theirs = os.openpty()
-    try:
-        pid = _spawn(argv, {0: theirs, 1: theirs, 2: theirs})
-    except BaseException:
-        os.close(ours)
-        raise
-    finally:
-        os.close(theirs)
-    os.set_blocking(ours, False)
-    session = Execution(pid, asyncio.create_task(processes.wait(pid)), True)
-    session._outputs, session._input = {1: ours}, ours
-    return session
-
-
-def _spawn(argv: Sequence[str], files: dict[int, int]) -> int:
-    try:
-        return processes.spawn(argv, files=files, env={"PATH": processes.PATH})
-    except FileNotFoundError as error:
-        raise StartFailed(f"the container runtime {argv[0]} is gone") from error
-
-
-def _set_size(descriptor: int, width: int, height: int) -> None:
-    with contextlib.suppress(OSError):
-        fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-
-
-async def _readable(descriptors: Sequence[int]) -> None:
-    """Until one of them has something to read."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-    for descriptor in descriptors:
-        loop.add_reader(descriptor, _wake, future)
-    try:
-        await future
-    finally:
-        for descriptor in descriptors:
-            loop.remove_reader(descriptor)
+    async def _leave(self) -> None:
+        """Nobody waits any more once this returns."""
+        self._left = True
+        for future in self._waits:
+            _wake(future)
+        await asyncio.sleep(0)
 
 
 def _wake(future: asyncio.Future[None]) -> None:
@@ -297,10 +59,11 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class Attachment:
+class Attachment(Waiting):
     """The streams of a unit's main process, through its conmon. Leaving does not end it."""
 
     def __init__(self, line: socket.socket, bundle: Path, stdin: bool, terminal: bool) -> None:
+        super().__init__()
         self._line = line
         self._bundle = bundle
         self._stdin = stdin
@@ -309,11 +72,11 @@ class Attachment:
 
     async def receive(self) -> tuple[int, bytes] | None:
         """A packet's first byte names its stream: 2 is stdout, 3 stderr."""
-        while not self._ended.is_set():
+        while not self._ended.is_set() and not self._left:
             try:
                 packet = self._line.recv(CHUNK)
             except BlockingIOError:
-                await processes.readable(self._line.fileno())
+                await self._wait((self._line.fileno(),))
                 continue
             except OSError:
                 packet = b""
@@ -325,11 +88,11 @@ class Attachment:
 
     async def send(self, data: bytes) -> None:
         view = memoryview(data if self._stdin else b"")
-        while view and not self._ended.is_set():
+        while view and not self._ended.is_set() and not self._left:
             try:
                 view = view[self._line.send(view[: conmon.PACKET]) :]
             except BlockingIOError:
-                await processes.writable(self._line.fileno())
+                await self._wait((), self._line.fileno())
             except OSError:
                 return
 
@@ -348,4 +111,5 @@ class Attachment:
 
     async def close(self) -> None:
         self._ended.set()
+        await self._leave()
         self._line.close()
