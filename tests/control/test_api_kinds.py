@@ -288,3 +288,16 @@ def test_two_watchers_see_the_same_and_encode_it_once():
         assert told == sorted(told) == list(range(start + 1, start + 41))
 
     on_api(scenario)
+
+
+def test_an_ephemeral_container_has_to_be_right_too():
+    async def scenario(api):
+        await running_pod(api)
+        wrong = {"spec": {"ephemeralContainers": [{"name": "Not A Name", "image": "busybox:1"}]}}
+        refused = await api.ask(
+            "PATCH", f"{NS}/pods/p/ephemeralcontainers", wrong, content_type=STRATEGIC
+        )
+        assert refused.status == 422
+        assert "spec.ephemeralContainers[0].name" in refused.json["message"]
+
+    on_api(scenario)

@@ -145,8 +145,7 @@ class Engine:
         return Written(stored.value, stored.revision, created=True)
 
     def _complete(self, resource: Resource, obj: Object) -> None:
-        complete = self._completes.get(resource.prefix)
-        if complete is not None:
+        if (complete := self._completes.get(resource.prefix)) is not None:
             complete(obj)
 
     def _judge(self, resource: Resource, obj: Object, old: Object | None) -> list[Fault]:
@@ -322,10 +321,10 @@ class Engine:
         writes.bump(resource, new, old)
         if not part:
             await admission.admit("update", resource, new, old, call.user, self.store)
-        trusted = part in ("resize", "ephemeralcontainers") or (
-            part == "status" and not resource.custom
-        )
-        faults = [] if trusted else self._judge(resource, new, old)
+        if part in ("resize", "ephemeralcontainers"):  # what these may change is in `keep_rest`
+            faults = writes.judge(resource, new, None)
+        else:
+            faults = self._judge(resource, new, old) if part != "status" or resource.custom else []
         writes.refuse(resource, new, faults + writes.subresource_faults(new, old, part))
         return new
 
