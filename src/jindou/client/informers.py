@@ -16,7 +16,7 @@ import orjson
 
 from jindou.client import Client, Event
 from jindou.client.retry import Backoff
-from jindou.objects.errors import CloudError, Expired
+from jindou.objects.errors import CloudError, Expired, Timeout
 from jindou.objects.kinds import Kind, Object
 
 log = logging.getLogger("jindou.informers")
@@ -156,7 +156,7 @@ class Informer:
                     self._take(event)
                     backoff.reset()
                 continue
-            except Expired:
+            except (Expired, Timeout):  # forgotten, or not reached yet: the store was replaced
                 listed = False
             except (CloudError, OSError) as error:
                 log.debug("%s: %s", self.kind.plural, error)

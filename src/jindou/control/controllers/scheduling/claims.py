@@ -8,7 +8,7 @@ from typing import Any
 from jindou.client.informers import Informers
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.scheduling.demands import Demand
-from jindou.control.controllers.scheduling.filters import matches_term
+from jindou.control.controllers.scheduling.node_terms import matches_term
 from jindou.objects.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, Object
 
 CONFLICT = "node(s) had volume node affinity conflict"

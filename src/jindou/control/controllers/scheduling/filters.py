@@ -6,14 +6,13 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from jindou.control.controllers.scheduling.cluster import Cluster, NodeState
 from jindou.control.controllers.scheduling.demands import Demand, HostPort
+from jindou.control.controllers.scheduling.node_terms import matches_node
 from jindou.control.controllers.scheduling.topology import Topology
 from jindou.control.controllers.taints import UNSCHEDULABLE, tolerates, untolerated
-from jindou.objects.selectors import OPERATORS, Requirement
 
 Reasons = list[str]
 
@@ -42,31 +41,6 @@ def affinity(demand: Demand, node: NodeState) -> Reasons:
     if matches_node(demand, node):
         return []
     return ["node(s) didn't match Pod's node affinity/selector"]
-
-
-def matches_node(demand: Demand, node: NodeState) -> bool:
-    if demand.node_selector and not demand.node_selector.items() <= node.labels.items():
-        return False
-    terms = demand.node_required
-    return terms is None or any(matches_term(term, node) for term in terms)
-
-
-def matches_term(term: Mapping[str, Any], node: NodeState) -> bool:
-    """An empty term matches nothing."""
-    expressions = term.get("matchExpressions") or ()
-    fields = term.get("matchFields") or ()
-    if not expressions and not fields:
-        return False
-    return _all(expressions, node.labels) and _all(fields, {"metadata.name": node.name})
-
-
-def _all(expressions: Iterable[Mapping[str, Any]], labels: Mapping[str, str]) -> bool:
-    return all(
-        Requirement(
-            one["key"], OPERATORS[one["operator"]], frozenset(one.get("values") or ())
-        ).matches(labels)
-        for one in expressions
-    )
 
 
 def ports(demand: Demand, node: NodeState) -> Reasons:

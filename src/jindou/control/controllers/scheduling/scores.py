@@ -7,7 +7,7 @@ from statistics import pstdev
 
 from jindou.control.controllers.scheduling.cluster import Cluster, NodeState
 from jindou.control.controllers.scheduling.demands import Demand
-from jindou.control.controllers.scheduling.filters import matches_term
+from jindou.control.controllers.scheduling.node_terms import matches_term
 from jindou.control.controllers.scheduling.topology import crowding, preference
 from jindou.control.controllers.taints import tolerates
 

@@ -6,10 +6,11 @@ each node. Most Pods have no such rule, and on most nodes no Pod has one: then n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from jindou.control.controllers.scheduling.cluster import Cluster, NodeState
 from jindou.control.controllers.scheduling.demands import AffinityTerm, Demand, Spread
+from jindou.control.controllers.scheduling.node_terms import matches_node
 from jindou.control.controllers.taints import untolerated
 
 Domain = tuple[str, str]  # label, value
@@ -70,8 +71,6 @@ class Topology:
         }
 
     def _spread_counts(self, spread: Spread, nodes: Iterable[NodeState]) -> dict[str, int]:
-        from jindou.control.controllers.scheduling.filters import matches_node
-
         found: dict[str, int] = {}
         for node in nodes:
             value = node.labels.get(spread.key)
@@ -161,6 +160,3 @@ def crowding(demand: Demand, node: NodeState, nodes: Iterable[NodeState]) -> flo
             for pod in other.pods.values()
         )
     return total
-
-
-Labels = Mapping[str, str]
