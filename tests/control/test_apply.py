@@ -374,6 +374,25 @@ def test_an_item_that_is_no_longer_said_goes_and_others_stay_in_order() -> None:
     assert [c["name"] for c in held] == ["c", "b"]
 
 
+def test_an_object_keeps_its_name_when_nothing_else_is_said_of_its_metadata() -> None:
+    labelled = config_map()
+    labelled["metadata"]["labels"] = {"a": "b"}
+    live = applied(None, labelled)
+    assert applied(live, config_map())["metadata"]["name"] == "c"
+    assert "labels" not in applied(live, config_map())["metadata"]
+
+
+def test_what_was_there_before_the_first_apply_has_an_owner() -> None:
+    live = config_map(a="1")
+    made = applied(live, config_map(b="1"))
+    assert owners(made) == {
+        "before-first-apply/Update": {"f:data": {".": {}, "f:a": {}}},
+        "me/Apply": {"f:data": {"f:b": {}}},
+    }
+    with pytest.raises(Conflict, match='conflict with "before-first-apply" using v1'):
+        applied(live, config_map(a="2"))
+
+
 def test_atomic_lists_and_maps_are_taken_whole() -> None:
     live = applied(None, deployment(selector={"matchLabels": {"a": "1"}}), "one")
     assert owners(live)["one/Apply"] == {"f:spec": {"f:selector": {}}}

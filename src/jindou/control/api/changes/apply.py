@@ -35,6 +35,8 @@ from jindou.control.api.resources.schema import MISSING, Schema, copy, unknown_f
 from jindou.objects.errors import BadRequest, Conflict, InternalError
 from jindou.objects.kinds import Object
 
+NAMED: Fields = {"f:metadata": {"f:name": {}}}  # what every configuration says, and nobody owns
+BEFORE = "before-first-apply"  # owns what nobody was noted for
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -97,13 +99,16 @@ def apply(
     start: Object = live if live is not None else {}
     held = (start.get("metadata") or {}).get("managedFields")
     owners = decode(held) or {}
+    if live is not None and not owners:
+        before = of_object(everything(plan, live, False))
+        owners[Manager(BEFORE, "Update", api_version, "")] = Owned(before, now, api_version)
     who = Manager(manager, "Apply", "", subresource)
     last = owners[who].fields if who in owners else {}
     mine = of_object(said(plan, applied))
     others = {other: owned for other, owned in owners.items() if other != who}
     merged: Object = copy(_merge(plan, start, applied))
     if last:
-        kept = mine
+        kept = join(mine, NAMED)
         for owned in others.values():
             kept = join(kept, owned.fields)
         merged = _prune(plan, merged, last, kept)
