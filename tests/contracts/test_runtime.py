@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -288,13 +290,17 @@ def test_a_start_that_fails_leaves_nothing(bench):
         ({"runtime": "nosuch"}, "container runtime nosuch is not installed"),
         ({"devices": ("/dev/nosuch",)}, "/dev/nosuch is not a device"),
         ({"namespaces": {"network": "/nosuch"}}, "/nosuch"),
+        ({"log": Path("/proc")}, "log"),
+        ({"log": Path("/nosuch\0")}, "NUL"),
+        ({"env": ("A=1\0",)}, "NUL"),
+        ({"id": "../one"}, "can't name a container"),
     ],
 )
 def test_what_can_not_be_started_says_why(real, change, says):
     async def scenario(box):
         runtime = box.runtime()
         with pytest.raises(StartFailed, match=says) as failure:
-            await runtime.start(box.unit("one", **change))
+            await runtime.start(dataclasses.replace(box.unit("one"), **change))
         assert str(failure.value)
         assert "\n" not in str(failure.value)
         await until(lambda: box.left() == NOTHING, box.left())

@@ -64,13 +64,14 @@ def arguments(launch: Launch) -> list[str]:
 async def create(launch: Launch) -> int:
     """Start conmon and let it create the container; the container's pid. Raises StartFailed."""
     ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    complaints = os.memfd_create("conmon", os.MFD_CLOEXEC)
     env = {"PATH": processes.PATH, "_OCI_SYNCPIPE": "3"}
     if len(str(launch.exits.parent)) < SOCKET_FOLDER:
         env["TMPDIR"] = str(launch.exits.parent)
     try:
         try:
             os.set_blocking(theirs, True)
-            first = processes.spawn(arguments(launch), files={3: theirs}, env=env)
+            first = processes.spawn(arguments(launch), files={2: complaints, 3: theirs}, env=env)
         except FileNotFoundError as error:
             raise StartFailed("conmon, which keeps containers' logs, is not installed") from error
         finally:
@@ -83,15 +84,19 @@ async def create(launch: Launch) -> int:
                 os.kill(first, signal.SIGKILL)
                 os.waitpid(first, 0)  # noqa: ASYNC222 - it was killed
             raise
+        said = b"" if answer else os.pread(complaints, 4096, 0)
     finally:
         os.close(ours)
-    return read_answer(answer)
+        os.close(complaints)
+    return read_answer(answer, said)
 
 
-def read_answer(answer: bytes) -> int:
-    """The pid from conmon's line, or StartFailed with the runtime's sentence."""
+def read_answer(answer: bytes, said: bytes = b"") -> int:
+    """The pid from conmon's line, or StartFailed with the runtime's sentence or conmon's own."""
     if not answer.strip():
-        raise StartFailed("conmon ended before the container was created")
+        lines = said.decode(errors="replace").strip().splitlines()
+        why = lines[-1].rpartition(">: ")[2] if lines else "it says nothing"
+        raise StartFailed(f"conmon ended before the container was created: {why}")
     line = json.loads(answer, strict=False)
     pid = int(line.get("data", -1))
     if pid <= 0:

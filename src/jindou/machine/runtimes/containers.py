@@ -130,6 +130,8 @@ class ContainerRuntime:
         supervisor = await self._open()
         if not unit.id or "/" in unit.id or unit.id.startswith((".", "-")):
             raise StartFailed(f"{unit.id!r} can't name a container")
+        if any("\0" in text for text in (unit.id, unit.cwd, str(unit.log), *unit.argv, *unit.env)):
+            raise StartFailed("a NUL character can't be part of what a program is started with")
         async with self._lock(unit.id):
             if known := supervisor.units.get(unit.id):
                 return known.state
