@@ -106,12 +106,7 @@ def restore(terminal: Terminal, settings: Settings, options: Namespace) -> int:
                 from jindou.serve import restore as put_store
 
                 step.say(f"{put_store(settings, staged)} objects")
-                members = [
-                    m
-                    for m in archive.getmembers()
-                    if m.name.startswith(KEYS) and (m.isfile() or m.isdir())
-                ]
-                archive.extractall(settings.data, members=members, filter="data")
+                put_keys(archive, settings)
         finally:
             if os.path.exists(staged):
                 os.unlink(staged)
@@ -121,3 +116,19 @@ def restore(terminal: Terminal, settings: Settings, options: Namespace) -> int:
                     services.wait_for_socket(settings, 30.0)
     terminal.note("Containers went on running; those that the backup does not know are ended now.")
     return DONE
+
+
+def put_keys(archive: tarfile.TarFile, settings: Settings) -> None:
+    """The plain files of the keys' folder; nothing else of the archive names a place on this machine."""
+    folder = os.path.join(settings.data, KEYS)
+    os.makedirs(folder, 0o711, exist_ok=True)
+    for member in archive.getmembers():
+        place, _, name = member.name.rpartition("/")
+        content = archive.extractfile(member) if place == KEYS and member.isfile() else None
+        if content is None:
+            continue
+        part = os.path.join(folder, f"{name}.part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, member.mode & 0o644)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.read())
+        os.replace(part, os.path.join(folder, name))

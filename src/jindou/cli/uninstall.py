@@ -137,7 +137,9 @@ def forget(settings: Settings) -> str:
                 done.append(path)
         os.unlink(noted)
     done += services.remove_units(settings)
-    for link in LINKS if settings.data == Settings().data else ():
+    if settings.name != Settings().name:  # links and the machine's file belong to the usual one
+        return f"{len(done)} places"
+    for link in LINKS:
         if os.path.islink(link) and "jindou" in os.readlink(link):
             os.unlink(link)
             done.append(link)
