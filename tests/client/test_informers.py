@@ -112,6 +112,16 @@ def test_a_lost_server_is_asked_again_from_the_last_revision():
     assert told == [("a", None, "1"), ("a", "1", "8")]
 
 
+def test_nonsense_from_the_server_is_logged_and_followed_by_a_relist(caplog):
+    told, calls, _ = follow(
+        [Listing([obj("a", 1)], "1"), Listing([obj("a", 4)], "4")],
+        [[Event("ADDED", {"metadata": {}})], []],
+    )
+    assert told == [("a", None, "1"), ("a", "1", "4")]
+    assert calls == ["list", "watch 1", "list", "watch 4"]
+    assert "following pods failed" in caplog.text
+
+
 def test_the_same_name_with_another_uid_is_a_deletion_and_a_creation():
     told, _, _ = follow(
         [Listing([obj("a", 1, uid="x")], "1")], [[Event("MODIFIED", obj("a", 5, uid="y"))]]

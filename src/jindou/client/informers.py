@@ -160,6 +160,9 @@ class Informer:
                 listed = False
             except (CloudError, OSError) as error:
                 log.debug("%s: %s", self.kind.plural, error)
+            except Exception:
+                log.exception("following %s failed and is begun again", self.kind.plural)
+                listed = False
             await asyncio.sleep(backoff.delay())
 
     async def _list(self) -> None:
