@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from jindou.control.api.resources.definitions import resources_of, storage_version
+from jindou.control.api.resources.definitions import is_established, resources_of, storage_version
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.rules import definitions, structural
 from jindou.control.store import Change, Store
@@ -32,6 +32,7 @@ class CustomResources:
     def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
         self._registry = registry
+        self._marks: dict[str, int] = {}  # definition -> hash of what is served for it
         self._names: dict[
             str, tuple[str, frozenset[tuple[str, str]]]
         ] = {}  # by definition: group, names
@@ -49,10 +50,16 @@ class CustomResources:
             else:
                 name = change.key.rpartition("/")[2]
                 self._names.pop(name, None)
+                self._marks.pop(name, None)
                 self._registry.set_custom(name, [])
 
     def _put(self, crd: Object) -> None:
         name = crd["metadata"]["name"]
+        shape = [crd["spec"], (crd.get("status") or {}).get("acceptedNames"), is_established(crd)]
+        mark = hash(orjson.dumps(shape))
+        if self._marks.get(name) == mark:
+            return  # only its metadata or conditions have changed
+        self._marks[name] = mark
         accepted = (crd.get("status") or {}).get("acceptedNames") or {}
         taken = frozenset((what, value) for what, _, value in _all_names(accepted))
         self._names[name] = (crd["spec"]["group"], taken)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.registry import Column, Resource, Subresource
 from jindou.control.api.resources.schema import Schema, from_document
@@ -16,17 +18,28 @@ SCALE = Kind("autoscaling", "v1", "Scale", "scale")
 
 
 class Root(Schema):
-    """The schema of a whole custom object; its metadata is everybody's."""
+    """The schema of a whole custom object; its metadata is everybody's.
 
-    __slots__ = ("status_apart",)
+    Kept as compact bytes until somebody looks: a cloud may hold hundreds of large definitions of
+    which few are ever used. A slot that is not filled yet asks `__getattr__`.
+    """
+
+    __slots__ = ("_document", "status_apart")
 
     def __init__(self, document: Mapping[str, Any], status_apart: bool) -> None:
-        body = from_document(document)
+        self._document = orjson.dumps(document)
+        self.status_apart = status_apart
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in Schema.__slots__:
+            raise AttributeError(name)
+        body = from_document(orjson.loads(self._document))
+        self._document = b""
         properties: dict[str, Schema] = {}
-        for name in body.names:
-            child = body.field(name)
+        for part in body.names:
+            child = body.field(part)
             assert child is not None
-            properties[name] = child
+            properties[part] = child
         properties |= {
             "apiVersion": Schema("string"),
             "kind": Schema("string"),
@@ -40,7 +53,7 @@ class Root(Schema):
             preserve_unknown=body.preserve_unknown,
             extra=body.extra,
         )
-        self.status_apart = status_apart
+        return getattr(self, name)
 
 
 def storage_version(crd: Object) -> str:
