@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from jindou.machine.linux import mounts, namespaces
 from jindou.machine.runtimes.folders import birth
 from tests.machine.containers import NOTHING, Bench
 
@@ -89,5 +90,63 @@ def test_killed_at_any_moment(kind):
             await asyncio.sleep(0.005)
         assert box.left() == NOTHING
         assert adopted >= ROUNDS, "too few units survived to prove anything"
+
+    Bench(kind).run(scenario)
+
+
+# A node's life: into its mount namespace, one unit started or found, and killed.
+NODE = """
+import asyncio, os, signal, sys
+sys.path[:0] = sys.argv[1].split(":")
+from pathlib import Path
+from jindou.machine.linux.namespaces import own_mount_namespace
+from tests.machine.containers import OWN, output
+from jindou.machine.runtimes import Unit
+from jindou.machine.runtimes.containers import ContainerRuntime
+from jindou.settings import Settings
+
+kind, folder, id = sys.argv[2:]
+run = Path(folder, "run")
+run.mkdir(exist_ok=True)
+entered = own_mount_namespace(run / "mounts", run, os.path.ismount("/sys/fs/cgroup/unified"))
+
+async def main():
+    runtime = ContainerRuntime(Settings(run=str(run), data=folder, logs=folder), runtime=kind)
+    found = await runtime.observe()
+    if id == "end":
+        for one in found:
+            await runtime.remove(one)
+        print(len(found), runtime.cgroups.delete(Path(folder).name), flush=True)
+        return
+    await runtime.start(Unit(
+        id, Path(folder, "root"), ("sleep", "1000"), env=("PATH=/bin",), namespaces=OWN,
+        cgroup=f"{Path(folder).name}/{id}", log=Path(folder, "log"), seccomp="default",
+    ))
+    sessions = [await runtime.execute(one, ("echo", one)) for one in await runtime.observe()]
+    said = [(await output(session))[0].decode().strip() for session in sessions]
+    print(entered, *sorted(said), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["crun", "runc"])
+def test_a_node_after_a_node(kind):
+    async def scenario(box):
+        namespaces.free([box.folder / "run" / "mounts"])
+        mounts.unmount("/sys/fs/cgroup/unified")  # as the machine has it: the node hides it itself
+
+        def live(id):
+            words = [sys.executable, "-c", NODE, ":".join(sys.path), kind, str(box.folder), id]
+            return subprocess.run(words, capture_output=True, text=True, timeout=30).stdout.split()
+
+        try:
+            assert live("one") == ["False", "one"]
+            assert live("two") == ["True", "one", "two"]
+            assert live("one") == ["True", "one", "two"]
+        finally:
+            assert live("end") == ["2", "True"]
+            namespaces.free([box.folder / "run" / "mounts"])
 
     Bench(kind).run(scenario)
