@@ -115,6 +115,7 @@ async def test_config_maps_and_secrets_become_files_that_follow_them(world):
     assert not any(path.exists() for path in paths.values())
 
 
+@pytest.mark.slow
 @world
 async def test_a_token_is_projected_beside_the_rest_and_renewed(world):
     issued = []

@@ -9,6 +9,7 @@ Source: https://kubernetes.io/docs/concepts/containers/images/
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Callable, Collection
@@ -58,6 +59,16 @@ class Failure(NamedTuple):
     failed: float
 
 
+def disk_use(folder: str) -> float:
+    """Part of the disk that is in use, as df(1) counts it."""
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return 0.0
+    used = status.f_blocks - status.f_bfree
+    return used / max(used + status.f_bavail, 1)
+
+
 class Puller:
     def __init__(
         self,
@@ -67,6 +78,7 @@ class Puller:
         *,
         in_use: Callable[[], Collection[str]] = tuple,
         folder: str = "/",
+        disk_use: Callable[[str], float] = disk_use,
         clock: Clock | None = None,
     ) -> None:
         """`in_use` tells the digests that containers have; `folder` is on the images' disk."""
@@ -75,7 +87,7 @@ class Puller:
         self._references = references
         self._record = record_event
         self._in_use = in_use
-        self._folder = folder
+        self._disk_use = functools.partial(disk_use, folder)
         self._pulls: dict[tuple[str, frozenset[Credentials]], asyncio.Task[Image]] = {}
         self._failures: dict[tuple[str, str], Failure] = {}
         self._silent: dict[str, float] = {}  # registry -> until when it isn't asked
@@ -211,7 +223,7 @@ class Puller:
     def collect_soon(self) -> None:
         """Look at the disk, and collect in the background where it is nearly full."""
         idle = self._collecting is None or self._collecting.done()
-        if idle and disk_use(self._folder) >= HIGH:
+        if idle and self._disk_use() >= HIGH:
             self._collecting = asyncio.create_task(self.collect(), name="collecting images")
 
     async def collect(self) -> int:
@@ -219,7 +231,7 @@ class Puller:
         freed = await self.images.collect(self._in_use())
         now = self.clock.now()
         for image in sorted(self.images.all(), key=lambda image: self._used.get(image.digest, 0.0)):
-            if disk_use(self._folder) < LOW:
+            if self._disk_use() < LOW:
                 break
             if image.digest in self._in_use():
                 continue
@@ -249,16 +261,6 @@ def default_policy(name: str) -> str:
     reference = parse(name)
     latest = not reference.digest and reference.tag == "latest"
     return "Always" if latest else "IfNotPresent"
-
-
-def disk_use(folder: str) -> float:
-    """Part of the disk that is in use, as df(1) counts it."""
-    try:
-        status = os.statvfs(folder)
-    except OSError:
-        return 0.0
-    used = status.f_blocks - status.f_bfree
-    return used / max(used + status.f_bavail, 1)
 
 
 def _duration(seconds: float) -> str:
