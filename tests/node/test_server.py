@@ -123,7 +123,7 @@ def test_figures_in_the_kubelets_forms(tmp_path):
         assert container["cpu"]["usageCoreNanoSeconds"] == 1_500_000_000
         assert container["memory"]["workingSetBytes"] == 800
         assert container["rootfs"]["usedBytes"] == 4096
-        status, text = await ask("GET", "/metrics/resource")
+        _, text = await ask("GET", "/metrics/resource")
         assert (
             'container_cpu_usage_seconds_total{container="main",namespace="default",pod="web"} 1.5\n'
             in text

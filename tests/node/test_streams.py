@@ -6,13 +6,17 @@ import asyncio
 import base64
 import json
 import os
+import socket
 import struct
 
 import pytest
 
+from jindou.machine.linux import namespaces
+from jindou.node.streams.forward import DialFailed, dialler
 from jindou.node.streams.remote import parse_sizes
 from jindou.transport.spdy import HeaderBlocks, control, data_frame
 from jindou.transport.websocket import unmask
+from tests.machine.isolation import shell
 from tests.node.endpoint import serving
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -366,3 +370,40 @@ def test_sizes_come_one_or_many_whole_or_in_parts():
     assert parse_sizes(one + b"\n" + one[:5]) == ([(80, 24)], b"\n" + one[:5])
     assert parse_sizes(b'{"Width":0,"Height":24}{"x":1}{]}') == ([], b"")
     assert parse_sizes(os.urandom(3000).replace(b"}", b""))[0] == []
+
+
+@pytest.mark.root
+def test_ports_are_dialled_inside_the_pods_network_and_only_there(tmp_path):
+    async def answer(reader, writer):
+        writer.write(b"inside")
+        writer.close()
+
+    def inside():
+        shell("ip link set lo up")
+        made = []
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            sock = socket.socket(family)
+            sock.bind((address, 0))
+            sock.listen()
+            made.append(sock)
+        return made
+
+    async def main():
+        namespace = tmp_path / "pod.net"
+        sockets = await asyncio.to_thread(namespaces.make, {"network": namespace}, "pod", inside)
+        try:
+            for sock in sockets:  # over IPv6 where nobody listens on IPv4
+                port = sock.getsockname()[1]
+                server = await asyncio.start_server(answer, sock=sock)
+                reader, writer = await dialler(namespace)(port)
+                assert await reader.read() == b"inside"
+                writer.close()
+                await writer.wait_closed()
+                with pytest.raises(DialFailed, match=f"failed to connect to localhost:{port}"):
+                    await dialler(None)(port)
+                server.close()
+                await server.wait_closed()
+        finally:
+            namespaces.free([namespace])
+
+    asyncio.run(main())
