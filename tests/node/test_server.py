@@ -113,7 +113,7 @@ def test_logs_by_every_parameter(tmp_path):
 
 def test_figures_in_the_kubelets_forms(tmp_path):
     async def scenario(ask, containers):
-        status, text = await ask("GET", "/stats/summary")
+        _, text = await ask("GET", "/stats/summary")
         summary = json.loads(text)
         assert summary["node"]["nodeName"] == "here"
         assert summary["node"]["cpu"]["usageCoreNanoSeconds"] > 0
