@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 import pytest
 
 from jindou.control.controllers.scheduler import Scheduler
@@ -20,6 +21,7 @@ from jindou.objects.kinds import (
     PERSISTENT_VOLUME_CLAIM,
     POD,
     PRIORITY_CLASS,
+    Kind,
     Ref,
 )
 from tests.controllers.world import add_node, in_world, node_object, pod_object
@@ -366,6 +368,36 @@ def test_room_that_is_freed_goes_to_the_most_important():
         assert not await placed("low")
 
     in_world(controllers, scenario)
+
+
+def test_a_strange_pod_does_not_hold_up_the_others(caplog):
+    """What the API would have refused, but an older version may have stored."""
+    strange = pod_object("strange", affinity=node_affinity(key="a", operator="Sideways"))
+    strange["metadata"] |= {"uid": "strange", "creationTimestamp": "2026-01-01T00:00:00Z"}
+
+    async def scenario(world):
+        await world.account()
+        await add_node(world.client)
+        prefix = world.server.registry.of(Kind("", "v1", "Pod", "pods")).key("default", "strange")
+        await world.server.engine.store.commit(
+            prefix, lambda revision: orjson.dumps(strange | {"status": {}})
+        )
+
+        async def refused():
+            return "can't be understood" in condition(await named(world, "strange")).get(
+                "message", ""
+            )
+
+        await world.client.create(POD, pod_object("plain"))
+
+        async def placed():
+            return (await named(world, "plain"))["spec"].get("nodeName")
+
+        await world.until(placed)
+        await world.until(refused)
+
+    in_world(controllers, scenario)
+    assert "no decision about strange" in caplog.text
 
 
 def test_fifty_at_once_fill_the_nodes_without_overflow():

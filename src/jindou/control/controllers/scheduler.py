@@ -158,7 +158,7 @@ class Scheduler:
                     if waiting is None:
                         gate.release()
                         break
-                    node = self.decide(waiting.demand)
+                    node = self._decided(waiting)
                     if node is None:
                         gate.release()
                         await self._refuse(client, waiting)
@@ -171,6 +171,14 @@ class Scheduler:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _decided(self, waiting: Waiting) -> str | None:
+        try:
+            return self.decide(waiting.demand)
+        except Exception as error:  # one strange Pod must not hold up the others
+            log.exception("no decision about %s", waiting.demand.name)
+            self._missing = f"its rules can't be understood: {error!r}"
+            return None
 
     def decide(self, demand: Demand) -> str | None:
         self._why, self._missing = Counter(), ""
@@ -209,21 +217,24 @@ class Scheduler:
         try:
             await client.create(POD, binding, "binding")
         except CloudError as error:
-            self._unbound(waiting, error)
+            self._unbound(waiting, retry=not isinstance(error, NotFound))
             if not isinstance(error, NotFound):
                 text = f"binding rejected: {error}"
                 self._events.event(client, pod, "FailedScheduling", text, "Warning")
             return
+        except BaseException:
+            self._unbound(waiting, retry=True)
+            raise
         text = f"Successfully assigned {demand.namespace}/{demand.name} to {node}"
         self._events.event(client, pod, "Scheduled", text)
 
-    def _unbound(self, waiting: Waiting, error: CloudError) -> None:
+    def _unbound(self, waiting: Waiting, retry: bool) -> None:
         uid = waiting.demand.uid
         if uid not in self._assumed:  # bound after all, or gone
             return
         self._assumed.discard(uid)
         self._cluster.remove(uid)
-        if isinstance(error, NotFound):
+        if not retry:
             return
         loop = asyncio.get_running_loop()
         self._line.step_aside(waiting, loop.time())
