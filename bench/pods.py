@@ -20,20 +20,24 @@ MANY = 50
 ROUNDS = 3
 
 
-def pod(name: str, command: list[str]) -> dict[str, Any]:
+def pod(name: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "default"},
         "spec": {
-            "terminationGracePeriodSeconds": 0,
+            "terminationGracePeriodSeconds": 5,
             "automountServiceAccountToken": False,
             "containers": [
                 {
                     "name": "c",
                     "image": "busybox",
                     "imagePullPolicy": "IfNotPresent",
-                    "command": command,
+                    "command": [
+                        "sh",
+                        "-c",
+                        f"trap exit TERM; touch /mark/{name}; sleep 1000 & wait",
+                    ],
                     "volumeMounts": [{"name": "mark", "mountPath": "/mark"}],
                 }
             ],
@@ -79,14 +83,14 @@ def wait_for_account(cloud: Cloud) -> None:
 
 def single(cloud: Cloud, mark: Path, folder: Path) -> tuple[list[float], list[float]]:
     ours, floor = [], []
-    bundle = make_bundle(folder, mark)
+    bundle = make_bundle(cloud, folder, mark)
     for number in range(RUNS + 2):
         name = f"one-{number}"
         began = time.time()
         cloud.api.request(
             "POST",
             "/api/v1/namespaces/default/pods",
-            pod(name, ["sh", "-c", f"touch /mark/{name}; exec sleep 1000"]),
+            pod(name, COMMAND(name)),
         )
         ours.append(started(mark, name) - began)
         cloud.api.request("DELETE", f"/api/v1/namespaces/default/pods/{name}")
@@ -111,37 +115,42 @@ def gone(cloud: Cloud, seconds: float = 30.0) -> float:
     raise AssertionError(f"{len(left)} Pods stayed")
 
 
-def make_bundle(folder: Path, mark: Path) -> Path:
-    """A bundle of the same image, with the default profile that the node itself uses."""
-    from jindou.machine.runtimes import Mount, Unit
-    from jindou.machine.runtimes.bundle import configuration
-
+def make_bundle(cloud: Cloud, folder: Path, mark: Path) -> Path:
+    """What the node itself gave the runtime for such a Pod, as a bundle of its own namespaces."""
+    cloud.api.request("POST", "/api/v1/namespaces/default/pods", pod("model"))
+    cloud.wait("--for=condition=Ready", "pod/model")
+    find = f"cat {cloud.settings.run}/units/bundles/*-c-0/config.json"
+    done = subprocess.run(
+        ["nsenter", f"--mount={cloud.settings.run}/mounts", "sh", "-c", find],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    cloud.api.request("DELETE", "/api/v1/namespaces/default/pods/model")
+    gone(cloud)
+    config = json.loads(done.stdout)
     bundle = folder / "bundle"
     root = bundle / "rootfs"
-    (root / "bin").mkdir(parents=True)
-    (root / "mark").mkdir()
+    for name in ("bin", "mark", "proc", "dev", "sys", "tmp"):
+        (root / name).mkdir(parents=True)
     (root / "bin" / "busybox").write_bytes(Path("/bin/busybox").read_bytes())
     (root / "bin" / "busybox").chmod(0o755)
     for name in ("sh", "touch", "sleep"):
         (root / "bin" / name).symlink_to("busybox")
-    unit = Unit(
-        id="raw",
-        root=root,
-        argv=("sh", "-c", "NAME"),
-        env=("PATH=/bin",),
-        namespaces={"network": "", "uts": "", "ipc": "", "pid": ""},
-        mounts=(Mount("/mark", str(mark)),),
-        seccomp="default",
-    )
-    (bundle / "template.json").write_text(json.dumps(configuration(unit, "runc")))
+    config["root"] = {"path": "rootfs"}
+    config["mounts"] = [
+        m for m in config["mounts"] if m.get("type") != "bind" or m["destination"] == "/mark"
+    ]
+    linux = config["linux"]
+    linux["namespaces"] = [{"type": held["type"]} for held in linux["namespaces"]]
+    linux.pop("cgroupsPath", None)
+    config.pop("annotations", None)
+    assert "seccomp" in linux, "the Pod ran without a system call filter"
+    (bundle / "template.json").write_text(json.dumps(config))
     return bundle
 
 
 def run_raw(bundle: Path, mark: Path, name: str) -> float:
     config = json.loads((bundle / "template.json").read_text())
     config["process"]["args"] = ["sh", "-c", f"touch /mark/{name}; exec sleep 1000"]
-    config["root"] = {"path": "rootfs"}
-    config.setdefault("linux", {}).pop("cgroupsPath", None)
     (bundle / "config.json").write_text(json.dumps(config))
     began = time.time()
     process = subprocess.Popen(
@@ -168,7 +177,7 @@ def burst(cloud: Cloud, mark: Path, table: Table) -> None:
                     cloud.api.request(
                         "POST",
                         "/api/v1/namespaces/default/pods",
-                        pod(name, ["sh", "-c", f"touch /mark/{name}; exec sleep 1000"]),
+                        pod(name),
                     )
                     for name in part
                 ]
