@@ -96,32 +96,39 @@ async def make(
     contents: Contents, threads: Executor, name: str, force: bool, report: Report
 ) -> Image:
     """An image of a recipe that stands on packages, and first the image below it."""
+    image, fresh = await _make(contents, threads, name, force, report)
+    if not fresh:
+        report(Progress("here already", 1, 1, name))
+    return image
+
+
+async def _make(
+    contents: Contents, threads: Executor, name: str, force: bool, report: Report
+) -> tuple[Image, bool]:
     recipe = RECIPES[name]
     suite = packages.host_suite()
     below = None
     if recipe.base:
-        below = await make(contents, threads, recipe.base, False, report)
+        below, _ = await _make(contents, threads, recipe.base, False, report)
     mark = mark_of(recipe, below.digest if below else "", "\n".join((suite.name, *suite.sources)))
     if (image := made_before(contents, mark, name)) and not force:
         await in_thread(None, lambda tell: contents.tag(image.digest, name))
-        report(Progress("here already", 1, 1, name))
-        return contents.find(image.digest) or image
+        return contents.find(image.digest) or image, False
     work = contents.paths.fresh()
     work.mkdir(mode=0o711)
     try:
         if below is None:
-            tar = work / "base.tar"
-            await packages.make_base(suite, tar, work, report)
+            made = work / "base.tar"
             how = [f"mmdebstrap --variant=minbase {suite.name}"]
-            return await in_thread(
-                threads, lambda tell: keep(contents, name, mark, None, tar, how, tell), report
-            )
-        lower, _ = contents.lower(below.digest)
-        upper = await packages.add_packages(recipe, lower, work, report)
-        how = [f"apt-get install {' '.join(recipe.packages)}"]
-        return await in_thread(
-            threads, lambda tell: keep(contents, name, mark, below, upper, how, tell), report
+            await packages.make_base(suite, made, work, report)
+        else:
+            how = [f"apt-get install {' '.join(recipe.packages)}"]
+            lower, _ = contents.lower(below.digest)
+            made = await packages.add_packages(recipe, lower, work, report)
+        image = await in_thread(
+            threads, lambda tell: keep(contents, name, mark, below, made, how, tell), report
         )
+        return image, True
     finally:
         await in_thread(None, lambda tell: remove(work))
 
@@ -143,10 +150,12 @@ def keep(
             history = [str(step.get("created_by")) for step in below.config.get("history", ())]
             file = files.enter_context(contents.blobs.receive())
             write_diff(made, file)
+            file.flush()
+            made = Path(file.name)
         else:
-            history, file = [], files.enter_context(open(made, "rb"))
+            history = []
         report(Progress(KEEP, 1, 2, name))
-        taken = [*taken, take_plain(contents, hold, file)]
+        taken = [*taken, take_plain(contents, hold, made)]
         image = finish(contents, hold, name, mark, taken, [*history, *how])
         report(Progress(KEEP, 2, 2, name))
         return image
@@ -183,8 +192,9 @@ def make_busybox(contents: Contents, force: bool, report: Report) -> Image:
             return image
         with contents.blobs.receive() as file:
             busybox.write(file)
+            file.flush()
             report(Progress("unpack", 1, 3))
-            taken = take_plain(contents, hold, file)
+            taken = take_plain(contents, hold, Path(file.name))
         report(Progress("keep", 2, 3))
         image = finish(contents, hold, "busybox", mark, [taken], [f"busybox from {program}"])
         report(Progress("keep", 3, 3))

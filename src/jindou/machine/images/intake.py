@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import IO, NamedTuple
 
 from jindou.machine.images import Image, ImageError, manifests
@@ -77,23 +79,33 @@ def take_blob(
         contents.blobs.keep(file, digest)
 
 
-def take_plain(contents: Contents, hold: Hold, file: IO[bytes]) -> Taken:
-    """A layer of our own making, as a plain tar file: kept compressed."""
+def take_plain(contents: Contents, hold: Hold, path: Path) -> Taken:
+    """A layer of our own making, as a plain tar file: packed while it is unpacked."""
+    with ThreadPoolExecutor(1, thread_name_prefix="packing") as other:
+        packing = other.submit(_pack, contents, hold, path)
+        with open(path, "rb") as file:
+            fresh = contents.layers.receive(read_file(file), "")
+        try:
+            digest = packing.result()
+        except BaseException:
+            shutil.rmtree(fresh.folder, ignore_errors=True)
+            raise
+    return Taken(digest, contents.blobs.size(digest), _named(contents, hold, fresh, digest))
+
+
+def _pack(contents: Contents, hold: Hold, path: Path) -> str:
     state = hashlib.sha256()
-    with contents.blobs.receive() as packed:
+    with contents.blobs.receive() as packed, open(path, "rb") as file:
 
         def write(data: bytes) -> None:
             state.update(data)
             packed.write(data)
 
-        file.seek(0)
         compress(read_file(file), write)
         digest = f"sha256:{state.hexdigest()}"
         hold.add(digest)
         contents.blobs.keep(packed, digest)
-    file.seek(0)
-    fresh = contents.layers.receive(read_file(file), "")
-    return Taken(digest, contents.blobs.size(digest), _named(contents, hold, fresh, digest))
+    return digest
 
 
 def known_layer(

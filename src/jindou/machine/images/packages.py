@@ -154,6 +154,9 @@ async def make_base(suite: Suite, tar: Path, work: Path, report: Report) -> None
     """A minimal system of a release, as one tar file."""
     report(Progress("read package lists", 0, 0, suite.name))
     options = [f"--dpkgopt={option}" for option in SLIM]
+    options.append(
+        '--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname"'
+    )  # this machine's
     await watch(
         (*CONFINED, "mmdebstrap", "--verbose", "--variant=minbase", "--format=tar", *options,
          suite.name, str(tar), *suite.sources),
