@@ -216,7 +216,7 @@ def decoded(value: bytes) -> dict[str, Any]:
     return found
 
 
-@lru_cache(2048)
+@lru_cache(256)
 def uid_of(value: bytes) -> str:
     uid: str = orjson.loads(value)["metadata"]["uid"]
     return uid
