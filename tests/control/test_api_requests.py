@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from jindou.control.api.resources.protobuf import fields
+from jindou.control.store import StoreFailed, StoreFull
 from jindou.control.store.memory import MemoryStore
 from jindou.control.store.table import Window
 from tests.control.apis import NOBODY, on_api
@@ -658,14 +660,99 @@ def test_health_discovery_and_openapi():
         index = (await api.ask("GET", "/openapi/v3")).json["paths"]
         document = await api.ask("GET", index["apis/apps/v1"]["serverRelativeURL"])
         assert "io.k8s.api.apps.v1.Deployment" in document.json["components"]["schemas"]
-        v2 = await api.ask(
-            "GET",
-            "/openapi/v2",
-            accept="application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
-        )
+        v2 = await api.ask("GET", "/openapi/v2", accept="application/xml")
         assert v2.status == 406
         assert b"jindou_store_revision" in (await api.ask("GET", "/metrics")).body
         assert "/api/v1" in (await api.ask("GET", "/")).json["paths"]
         assert (await api.ask("GET", "/nothing")).json["reason"] == "NotFound"
+
+    on_api(scenario)
+
+
+def test_old_clients_read_openapi_v2_in_protobuf():
+    def every(data, number):
+        return [held for found, held in fields(data) if found == number]
+
+    def named(data):
+        return {every(held, 1)[0].decode(): every(held, 2)[0] for held in every(data, 1)}
+
+    async def scenario(api):
+        accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+        told = await api.ask("GET", "/openapi/v2", accept=accept)
+        assert (
+            told.headers["Content-Type"]
+            == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+        )
+        assert every(told.body, 1) == [b"2.0"]
+        definitions = named(every(told.body, 9)[0])
+        spec = definitions["io.k8s.api.apps.v1.DeploymentSpec"]
+        replicas = named(every(spec, 25)[0])["replicas"]
+        assert every(every(replicas, 22)[0], 1) == [b"integer"]
+        assert every(replicas, 2) == [b"int32"]
+        assert sorted(every(spec, 19)) == [b"selector", b"template"]
+        marks = {
+            every(held, 1)[0].decode()
+            for held in every(definitions["io.k8s.api.apps.v1.Deployment"], 31)
+        }
+        assert "x-kubernetes-group-version-kind" in marks
+
+    on_api(scenario)
+
+
+class Failing(MemoryStore):
+    """Its disk fills up once `full` is set."""
+
+    full: Exception | None = None
+
+    async def commit(self, key, value, *, expect=None, lazy=False):
+        if self.full is not None:
+            raise self.full
+        return await super().commit(key, value, expect=expect, lazy=lazy)
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (StoreFull("no space"), "the disk is full: the object was not stored"),
+        (StoreFailed("i/o error"), "it is not known whether the request took effect"),
+    ],
+)
+def test_a_disk_that_refuses_is_said_and_reads_go_on(failure, says):
+    store = Failing()
+
+    async def scenario(api):
+        await api.ask("POST", MAPS, config("a"))
+        store.full = failure
+        refused = await api.ask("POST", MAPS, config("b"))
+        assert refused.status == 500
+        assert says in refused.json["message"]
+        assert (await api.ask("GET", f"{MAPS}/a")).status == 200
+
+    on_api(scenario, store)
+
+
+def test_apply_to_the_status_leaves_the_rest():
+    async def scenario(api):
+        await with_account(api)
+        made = (await api.ask("POST", f"{NS}/pods", pod())).json
+        applied = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "web"},
+            "status": {"podIP": "10.1.2.3"},
+        }
+        url = f"{NS}/pods/web/status?fieldManager=node"
+        reply = await api.ask("PATCH", url, applied, content_type="application/apply-patch+yaml")
+        assert reply.json["spec"] == made["spec"]
+        assert reply.json["status"] == {**made["status"], "podIP": "10.1.2.3"}
+        entry = next(e for e in reply.json["metadata"]["managedFields"] if e["manager"] == "node")
+        assert (entry["operation"], entry["subresource"]) == ("Apply", "status")
+        absent = await api.ask(
+            "PATCH",
+            url.replace("web", "zz"),
+            {**applied, "metadata": {"name": "zz"}},
+            content_type="application/apply-patch+yaml",
+        )
+        assert absent.status == 404
 
     on_api(scenario)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Sequence
 
 from jindou.control.api import encoding
 from jindou.control.api.access import Access, Asked, User
+from jindou.control.api.resources import swagger
 from jindou.control.api.resources.discovery import AGGREGATED, Discovery
 from jindou.control.api.resources.openapi import OpenApi
 from jindou.control.api.resources.registry import Registry
@@ -116,10 +117,16 @@ class Documents:
         if path == "/openapi/v3":
             return Response(200, self._openapi.index(), JSON)
         if path == "/openapi/v2":
-            if "json" not in accept and "*/*" not in accept:
+            if any(name in accept for name in swagger.ASKED_AS):
+                body, tag = self._openapi.v2_protobuf()
+                kind = swagger.MEDIA_TYPE
+            elif "json" in accept or "*/*" in accept:
+                body, tag = self._openapi.v2()
+                kind = "application/json"
+            else:
                 raise NotAcceptable("only the following media types are accepted: application/json")
-            body, tag = self._openapi.v2()
-            return self._tagged(request, body, (*JSON, ("ETag", tag)), tag)
+            headers = [("Content-Type", kind), ("ETag", tag), ("Vary", "Accept")]
+            return self._tagged(request, body, headers, tag)
         if path.startswith("/openapi/v3/"):
             found = self._openapi.v3(path.removeprefix("/openapi/v3/"))
             if found is None:

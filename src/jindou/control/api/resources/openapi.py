@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from jindou.control.api.resources import swagger
 from jindou.control.api.resources.builtin import read, type_named
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import MISSING, Schema
@@ -83,6 +84,14 @@ class OpenApi:
                 self._document(list(self._registry.all()), "#/definitions/", v3=False)
             )
             found = self._cache["v2"] = (data, f'"{hashlib.sha256(data).hexdigest().upper()}"')
+        return found
+
+    def v2_protobuf(self) -> tuple[bytes, str]:
+        body, tag = self.v2()
+        found = self._cache.get("v2 protobuf")
+        if found is None:
+            data = swagger.encode(orjson.loads(body))
+            found = self._cache["v2 protobuf"] = (data, tag.replace('"', '"P', 1))
         return found
 
     def _document(self, resources: list[Resource], base: str, v3: bool) -> dict[str, Any]:
