@@ -102,18 +102,18 @@ def test_every_verb_and_the_errors_of_the_api(tmp_path):
     on_server(tmp_path, scenario)
 
 
-def test_lists_longer_than_a_page_are_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("jindou.client.http.PAGE", 2)
-
+def test_lists_longer_than_a_page_are_whole(tmp_path):
     async def scenario(client):
+        short = HttpClient(client.url, client.pool, page=2)
         for n in range(5):
             await client.create(CONFIG_MAP, config_map(f"m{n}"))
-        listing = await client.find(CONFIG_MAP, "default")
+        listing = await short.find(CONFIG_MAP, "default")
         assert len([one for one in listing.items if one["metadata"]["name"].startswith("m")]) == 5
 
     on_server(tmp_path, scenario)
 
 
+@pytest.mark.slow
 def test_an_informer_goes_on_when_the_server_is_started_again(tmp_path):
     async def scenario(client):
         informer = Informer(client, CONFIG_MAP, "default")

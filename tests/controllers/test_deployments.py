@@ -62,6 +62,7 @@ async def images(world):
     return sorted(p["spec"]["containers"][0]["image"] for p in await world.find(POD))
 
 
+@pytest.mark.slow
 def test_a_deployment_becomes_pods_and_a_new_image_replaces_them():
     async def scenario(world, node):
         await world.client.create(DEPLOYMENT, deployment_object(replicas=4))
@@ -108,6 +109,7 @@ async def _none_but(world, image):
     return set(await images(world)) == {image}
 
 
+@pytest.mark.slow
 def test_going_back_reuses_the_old_replica_set_under_a_new_revision():
     async def scenario(world, node):
         await world.client.create(DEPLOYMENT, deployment_object(replicas=2))
@@ -153,6 +155,7 @@ def test_a_broken_image_stops_the_rollout_and_is_told_at_the_deadline():
     on_cluster(scenario)
 
 
+@pytest.mark.slow
 def test_a_paused_deployment_scales_and_does_not_roll():
     async def scenario(world, node):
         await world.client.create(DEPLOYMENT, deployment_object(replicas=2))
@@ -203,6 +206,7 @@ def test_recreate_ends_all_old_pods_first():
     on_cluster(scenario)
 
 
+@pytest.mark.slow
 def test_history_is_cut_to_its_limit():
     async def scenario(world, node):
         await world.client.create(DEPLOYMENT, deployment_object(replicas=1, revisionHistoryLimit=1))
@@ -268,6 +272,7 @@ def test_a_replica_set_adopts_releases_and_replaces():
     on_cluster(scenario)
 
 
+@pytest.mark.slow
 def test_never_too_many_pods_whatever_the_caches_say():
     async def scenario(world, node):
         most = [0]

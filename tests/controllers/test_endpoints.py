@@ -158,6 +158,7 @@ async def slices_of(world, name="web"):
     return await world.find(ENDPOINT_SLICE, labels=f"kubernetes.io/service-name={name}")
 
 
+@pytest.mark.slow
 def test_pods_come_and_go_in_slices_and_endpoints():
     async def scenario(world):
         await world.account()

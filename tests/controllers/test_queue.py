@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
+import pytest
+
 from jindou.control.controllers.queue import Queue
 from jindou.control.controllers.recorder import Recorder
 from jindou.control.controllers.runner import Runner
@@ -158,6 +160,7 @@ class Fragile:
         await asyncio.Event().wait()
 
 
+@pytest.mark.slow
 def test_a_broken_controller_does_not_stop_the_others():
     fragile = Fragile()
 

@@ -49,12 +49,14 @@ class HttpClient:
         token: str | Callable[[], str] = "",
         agent: str = "jindou",
         timeout: float = 30.0,
+        page: int = PAGE,
     ) -> None:
         self.url = url.rstrip("/")
         self.pool = pool or Pool(tls)
         self._token = token
         self._agent = agent
         self._timeout = timeout
+        self._page = page
 
     @classmethod
     def from_files(
@@ -74,7 +76,7 @@ class HttpClient:
         self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> Listing:
         items: list[Object] = []
-        query = {"limit": str(PAGE), **_selectors(labels, fields)}
+        query = {"limit": str(self._page), **_selectors(labels, fields)}
         while True:
             page = await self._exchange("GET", _path(kind, namespace), query)
             items += page.get("items") or ()
