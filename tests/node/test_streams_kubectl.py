@@ -101,6 +101,17 @@ def test_large_output_arrives_whole(tmp_path, wire):
 
 
 @wires
+def test_a_process_that_reads_no_more_ends_although_its_client_goes_on_writing(tmp_path, wire):
+    async def scenario(kubectl, runtime, containers):
+        code, out, err = await kubectl.run(
+            "exec", "-i", "web", "--", "head", "-c", "5", stdin=b"y" * 30_000_000
+        )
+        assert (code, out, err) == (0, b"yyyyy", b"")
+
+    on_node(tmp_path, wire, scenario)
+
+
+@wires
 def test_a_client_that_leaves_ends_its_process(tmp_path, wire):
     async def scenario(kubectl, runtime, containers):
         process = await kubectl.start("exec", "web", "--", "sh", "-c", "echo up; exec sleep 600")

@@ -62,7 +62,6 @@ class NodeServer:
             "pods": self._list,
             "containerLogs": self._logs,
             "exec": self._exec,
-            "run": self._exec,
             "attach": self._attach,
             "portForward": self._forward,
             "stats": self._summary,

@@ -37,6 +37,7 @@ log = logging.getLogger("jindou.volumes")
 
 RENEW = 0.8  # of a token's life
 LONGEST = 24 * 3600.0  # seconds between renewals, whatever a token's life
+LOOK = 60.0  # seconds between looks at the clock while there are tokens
 
 
 class VolumeError(Exception):
@@ -52,7 +53,7 @@ class Prepared:
         self.paths: dict[str, Path] = {}
         self.read_only: set[str] = set()
         self.tokens: dict[tuple[str, payloads.TokenWish], Token] = {}
-        self.timers: dict[tuple[str, payloads.TokenWish], asyncio.TimerHandle] = {}
+        self.due: dict[tuple[str, payloads.TokenWish], float] = {}  # Unix seconds: renew then
         self.images: list[str] = []  # mounted for volumes, by unit
 
 
@@ -76,6 +77,7 @@ class Volumes:
         self._allocatable = allocatable
         self._pods: dict[str, Prepared] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
         references.on_change(self._object_changed)
 
     # ------------------------------------------------------------ the Pod's life
@@ -115,12 +117,9 @@ class Volumes:
         """Unmount and delete all that the Pod had. Its containers have ended."""
         held = self._pods.pop(uid, None)
         self._references.release(uid)
-        if held is not None:
-            for timer in held.timers.values():
-                timer.cancel()
-            for unit in held.images:
-                if self._puller is not None:
-                    await self._puller.images.unmount(unit)
+        for unit in held.images if held is not None else ():
+            if self._puller is not None:
+                await self._puller.images.unmount(unit)
         for part in (self._run / uid / "subpaths", self._run / uid / "volumes", self._data / uid / "volumes"):  # fmt: skip
             if part.exists():
                 await self._driver.remove(part)
@@ -131,9 +130,8 @@ class Volumes:
 
     async def close(self) -> None:
         """Stop following; volumes stay as they are."""
-        for held in self._pods.values():
-            for timer in held.timers.values():
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -261,7 +259,10 @@ class Volumes:
                 files |= await self._token_file(held, volume["name"], source, mode)
             else:
                 raise Refused(f"a projected {plugin} is not known to this node")
-        path: Path = self._run / held.pod["metadata"]["uid"] / "volumes" / volume["name"]
+        uid = held.pod["metadata"]["uid"]
+        if self._pods.get(uid) is not held:
+            raise Refused("the Pod is gone")
+        path: Path = self._run / uid / "volumes" / volume["name"]
         gid = (held.pod["spec"].get("securityContext") or {}).get("fsGroup")
         self._driver.publish(path, files, gid)
         return path
@@ -276,34 +277,47 @@ class Volumes:
         if token is None or token.expires <= now:
             token = await self._references.token(held.pod, wish.audience, wish.seconds)
             held.tokens[key] = token
-            left = min((token.expires - now) * RENEW, LONGEST) * random.uniform(0.95, 1.0)
-            self._renew_in(held, key, max(left, 1.0))
+            life = min((token.expires - now) * RENEW, LONGEST) * random.uniform(0.95, 1.0)
+            self._renew_at(held, key, now + max(life, 1.0))
         uid = common_user(held.pod)
         gid = (held.pod["spec"].get("securityContext") or {}).get("fsGroup")
         chosen = 0o600 if uid is not None or gid is not None else mode
         return {wish.path: File(token.text.encode(), chosen, uid)}
 
-    def _renew_in(
-        self, held: Prepared, key: tuple[str, payloads.TokenWish], seconds: float
-    ) -> None:
-        if timer := held.timers.pop(key, None):
-            timer.cancel()
-        if self._pods.get(held.pod["metadata"]["uid"]) is held:
-            loop = asyncio.get_running_loop()
-            held.timers[key] = loop.call_later(
-                seconds, lambda: self._start(self._renew(held, key), "renewing a token")
-            )
+    # One timer for all, by the wall clock: a machine that slept finds its tokens due at once.
+
+    def _renew_at(self, held: Prepared, key: tuple[str, payloads.TokenWish], when: float) -> None:
+        held.due[key] = when
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        times = [when for held in self._pods.values() for when in held.due.values()]
+        if times:
+            wait = min(max(min(times) - time.time(), 0.0), LOOK)
+            self._timer = asyncio.get_running_loop().call_later(wait, self._renew_due)
+
+    def _renew_due(self) -> None:
+        self._timer = None
+        now = time.time()
+        for held in self._pods.values():
+            for key in [key for key, when in held.due.items() if when <= now]:
+                del held.due[key]
+                self._start(self._renew(held, key), "renewing a token")
+        self._set_timer()
 
     async def _renew(self, held: Prepared, key: tuple[str, payloads.TokenWish]) -> None:
         old = held.tokens.pop(key, None)
         volume = next(v for v in held.pod["spec"]["volumes"] if v["name"] == key[0])
         try:
             await self._publish(held, volume)
-        except (CloudError, ValueError, OSError) as error:
+        except (CloudError, ValueError, Refused, OSError) as error:
             log.warning("the token of volume %s could not be renewed: %s", key[0], error)
             if old is not None:
                 held.tokens.setdefault(key, old)
-            self._renew_in(held, key, random.uniform(5, 15))
+            self._renew_at(held, key, time.time() + random.uniform(5, 15))
 
     # ------------------------------------------------------------ following
 

@@ -18,7 +18,7 @@ class Inflow:
     def __init__(self, on_taken: Callable[[int], None] | None = None) -> None:
         self._pieces: deque[bytes] = deque()
         self._size = 0
-        self._ended = False
+        self._ended = self._ignored = False
         self._waiter: asyncio.Future[None] | None = None
         self._on_taken = on_taken
 
@@ -31,7 +31,7 @@ class Inflow:
         return self._ended
 
     def feed(self, data: bytes) -> None:
-        if data and not self._ended:
+        if data and not self._ended and not self._ignored:
             self._pieces.append(data)
             self._size += len(data)
             self._wake()
@@ -45,6 +45,12 @@ class Inflow:
         self._pieces.clear()
         self._took(self._size)
         self.end()
+
+    def ignore(self) -> None:
+        """Nobody will read any more: what is here and what still comes is dropped."""
+        self._ignored = True
+        self._pieces.clear()
+        self._took(self._size)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -97,6 +97,8 @@ class Channels:
 
     async def finish(self, reader: asyncio.Task[None]) -> None:
         """Say goodbye, and give the client a little time to answer."""
+        for channel in self.all.values():
+            channel.inflow.ignore()  # so that the reader gets as far as the client's answer
         try:
             await self._socket.close()
             await asyncio.wait({reader}, timeout=CLOSE_WAIT)

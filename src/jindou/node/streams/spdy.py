@@ -66,6 +66,8 @@ async def remote(wire: Duplex, options: Options, protocol: str, serve: Serve) ->
                 structured=protocol == "v4.channel.k8s.io",
             )
         )
+        for stream in found.values():
+            stream.inflow.ignore()  # so that the reader gets as far as the client's leaving
         await asyncio.wait({reader}, timeout=CLOSE_WAIT)
     except TimeoutError:
         pass  # the client never opened what it announced
