@@ -52,6 +52,17 @@ class Still(Clock):
             with contextlib.suppress(ValueError):
                 self._sleepers.remove(entry)
 
+    async def wait(self, event, seconds) -> bool:
+        if seconds is None or event.is_set():
+            return await event.wait()
+        waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self.sleep(seconds))]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+        return event.is_set()
+
     async def pass_by(self, seconds: float) -> None:
         """Everybody wakes in the order of their times."""
         end = self.at + seconds

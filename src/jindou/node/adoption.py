@@ -59,7 +59,7 @@ def adopt(
         state = states.get(held.unit)
         if held.phase in ("starting", "running"):
             _adopt_one(held, state, rebooted, known, now, exits, leftovers)
-        elif state is not None:
+        else:
             leftovers.append(held.unit)
     if rebooted:
         _run_again(progress)
@@ -88,6 +88,7 @@ def _adopt_one(
             held.never_began()
             return
         code, reason, said = (UNKNOWN_CODE, "Unknown", "") if rebooted else (LOST_CODE, "ContainerStatusUnknown", LOST)  # fmt: skip
+        leftovers.append(held.unit)
         held.terminated = status.terminated(held, code, reason, said, now)
         held.phase = "exited"
         held.ready = held.started = False

@@ -20,6 +20,17 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
+        """Until the event is set (True) or the time is over (False)."""
+        if event.is_set():
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            pass
+        return event.is_set()
+
 
 def stamp(wall: float) -> str:
     """As the API writes times: whole seconds, UTC."""
@@ -29,19 +40,3 @@ def stamp(wall: float) -> str:
 def unstamp(text: str) -> float:
     """Unix seconds of a time in an object."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp()
-
-
-async def wait_for(event: asyncio.Event, seconds: float | None, clock: Clock) -> bool:
-    """Until the event is set (True) or the time is over (False)."""
-    if seconds is None or event.is_set():
-        await event.wait()
-        return True
-    if seconds <= 0:
-        return False
-    waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(seconds))]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-    return event.is_set()

@@ -96,8 +96,11 @@ class Pods:
     def _changed(self, old: Object | None, new: Object | None) -> None:
         if new is None:
             assert old
-            if worker := self._workers.get(old["metadata"]["uid"]):
+            uid = old["metadata"]["uid"]
+            if worker := self._workers.get(uid):
                 worker.removed()
+                if uid not in self._tasks:
+                    del self._workers[uid]
             return
         uid = new["metadata"]["uid"]
         worker = self._workers.get(uid)
@@ -178,8 +181,10 @@ class Pods:
     async def _forget(self, record: Record) -> None:
         meta = {"namespace": record.namespace, "name": record.name, "uid": record.uid}
         try:
+            for held in record.containers.values():
+                await self._parts.images.unmount(held["unit"])
             await release_sandbox(record.uid, self._parts)
-        except (OSError, NetworkError, VolumesError) as error:
+        except (OSError, ImageError, NetworkError, VolumesError) as error:
             log.warning("what %s left could not be removed: %s", record.name, error)
             return
         remove_logs(self._parts, {"metadata": meta})

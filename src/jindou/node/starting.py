@@ -167,8 +167,8 @@ async def start_unit(start: Start, undo: AsyncExitStack) -> None:
         runtime=start.sandbox.runtime,
     )
     unit = units.unit(owner.pod, start.container, found, parts.settings)
-    owner.say("Normal", "Created", f"Created container: {held.name}", held.name)
     start.state = await parts.runtime.start(unit)
+    owner.say("Normal", "Created", f"Created container: {held.name}", held.name)
     owner.say("Normal", "Started", f"Started container {held.name}", held.name)
 
 

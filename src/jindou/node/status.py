@@ -61,6 +61,8 @@ def phase(seen: Seen) -> str:
         return "Failed"
     over = [held for held in mains if held.phase == "exited" and (held.done or seen.ending)]
     if mains and len(over) == len(mains):
+        if any(_runs(held) for held in seen.progress.values()):
+            return "Running"  # sidecars are still being stopped
         return "Failed" if any(held.code for held in over) else "Succeeded"
     if seen.ending and never_ran and not any(_runs(held) for held in seen.progress.values()):
         return "Failed"
@@ -106,7 +108,7 @@ def _state(held: Progress, seen: Seen) -> Object:
     if held.waiting is not None:
         message = {"message": held.waiting.message} if held.waiting.message else {}
         return {"waiting": {"reason": held.waiting.reason, **message}}
-    before = bool(of_role(seen, "init", "sidecar")) and seen.sandbox
+    before = bool(of_role(seen, "init", "sidecar"))
     return {"waiting": {"reason": "PodInitializing" if before else "ContainerCreating"}}
 
 

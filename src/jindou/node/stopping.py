@@ -10,7 +10,6 @@ from jindou.machine.images import ImageError
 from jindou.machine.runtimes import Runtime, StartFailed, State
 from jindou.node import status, termination, units
 from jindou.node.actions import LIMIT, Result, Target
-from jindou.node.clock import wait_for
 from jindou.node.hooks import hook_of, run_hook_within
 from jindou.node.parts import Parts
 from jindou.node.progress import Progress
@@ -81,7 +80,7 @@ async def stop_container(
 
 async def _ensure_news(owner: Owner, held: Progress) -> None:
     """The runtime tells of each exit; where it has not, look."""
-    if await wait_for(held.news, NEWS, owner.parts.clock):
+    if await owner.parts.clock.wait(held.news, NEWS):
         return
     states = await owner.parts.runtime.observe()
     lost = State(held.unit, "exited", 137, "", 0, held.began, owner.parts.clock.wall())

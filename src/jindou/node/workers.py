@@ -26,7 +26,7 @@ from jindou.machine.network import NetworkError
 from jindou.machine.runtimes import StartFailed, State
 from jindou.machine.volumes import VolumesError
 from jindou.node import adoption, status
-from jindou.node.clock import unstamp, wait_for
+from jindou.node.clock import unstamp
 from jindou.node.events import pod_ref
 from jindou.node.failures import back_off_after_exit, waiting_after
 from jindou.node.parts import Parts
@@ -72,7 +72,7 @@ class Worker:
         self._starting: Progress | None = None
         self._stops: dict[str, tuple[asyncio.Task[None], float]] = {}
         self._probers: dict[str, Prober] = {}
-        self._adopted = self._closing = False
+        self._adopted = self._closing = self._winding = False
         self._told = told.get("phase") in TERMINAL  # its end is known already
         self._prepare_at = 0.0
         self._prepare_backoff = Backoff(0.5, 15.0)
@@ -172,13 +172,14 @@ class Worker:
             deadline = self._notice(now)
             self._settle(now)
             step = plan(self.progress, now, begun=self.begun, ending=self.ending)
+            self._winding = step.over
             wake = self._act(step, now)
             self.over = step.finished
             self._publish()
             if step.finished and not (self._starter or self._preparer):
                 return
             times = [time for time in (wake, step.wake, deadline) if time is not None]
-            await wait_for(self._wake, min(times) - now if times else None, self.parts.clock)
+            await self.parts.clock.wait(self._wake, min(times) - now if times else None)
 
     def _act(self, step: Plan, now: float) -> float | None:
         """Begin what the plan says; when to look again, for what can't be begun yet."""
@@ -308,7 +309,7 @@ class Worker:
         held.phase, held.ready, held.started, held.process = "exited", False, False, 0
         held.failing = None
         held.news.set()
-        if not (held.done or self.ending):
+        if not (held.done or self.ending or self._winding):
             back_off_after_exit(held, self.pod, self.parts.clock.now())
         self.record()
         self._clean(held.unit)

@@ -11,7 +11,7 @@ from typing import Any
 
 from jindou.client import Client
 from jindou.client.retry import Backoff
-from jindou.node.clock import Clock, wait_for
+from jindou.node.clock import Clock
 from jindou.node.status import changes
 from jindou.objects.errors import CloudError, Conflict, NotFound
 from jindou.objects.kinds import Object, Ref
@@ -52,7 +52,7 @@ class StatusWriter:
         backoff = Backoff(0.2, 10.0)
         while not self.gone:
             await self._offered.wait()
-            await wait_for(self._urgent, LINGER, self._clock)
+            await self._clock.wait(self._urgent, LINGER)
             self._offered.clear()
             self._urgent.clear()
             while not self.gone and (part := changes(self.known, self._wanted or {})):
