@@ -756,3 +756,28 @@ def test_apply_to_the_status_leaves_the_rest():
         assert absent.status == 404
 
     on_api(scenario)
+
+
+def test_small_bodies_that_stand_for_huge_objects_are_refused():
+    async def scenario(api):
+        await api.ask("POST", MAPS, config("a", data={"k": "v" * 1000}))
+        lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+            lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
+        bomb = await api.ask(
+            "POST", MAPS, "\n".join(lines).encode(), content_type="application/yaml"
+        )
+        assert (bomb.status, "excessive aliasing" in bomb.json["message"]) == (400, True)
+        copies = [{"op": "add", "path": "/metadata/annotations", "value": {"x": {}}}]
+        copies += [
+            {"op": "copy", "from": "/metadata", "path": f"/metadata/annotations/x/{n}"}
+            for n in range(40)
+        ]
+        grown = await api.ask(
+            "PATCH", f"{MAPS}/a", copies, content_type="application/json-patch+json"
+        )
+        assert (grown.status, "exceeding the limit" in grown.json["message"]) == (422, True)
+        deep = b'{"metadata": {"name": "d"}, "data": ' + b"[" * 900 + b"]" * 900 + b"}"
+        assert (await api.ask("POST", MAPS, deep)).status == 400
+
+    on_api(scenario)

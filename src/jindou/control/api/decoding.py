@@ -24,6 +24,7 @@ from jindou.objects.kinds import Object
 
 JSON, YAML = "application/json", "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+MOST_NODES = 1_000_000
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -54,7 +55,20 @@ def _yaml(body: bytes) -> Any:
         value = yaml.load(body, Loader=_Loader)
     except yaml.YAMLError as error:
         raise BadRequest(f"error converting YAML to JSON: {error}") from None
-    return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+    check_expansion(value)
+    return orjson.loads(compact(value))
+
+
+def check_expansion(value: Any) -> None:
+    """Aliases make a small text stand for a huge document: count before it is written out."""
+    due, left = [value], MOST_NODES
+    while due:
+        held = due.pop()
+        below = held.values() if isinstance(held, dict) else held if isinstance(held, list) else ()
+        left -= len(below)
+        if left < 0:
+            raise BadRequest("error converting YAML to JSON: document contains excessive aliasing")
+        due.extend(below)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -67,9 +81,16 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+def compact(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError as error:
+        raise BadRequest(f"the object can't be read: {error}") from None
+
+
 def duplicates(body: bytes, value: Any) -> list[str]:
     """Fields that occur twice in one object. Compact JSON that encodes to the same length has none."""
-    if len(orjson.dumps(value)) == len(body.strip()):
+    if len(compact(value)) == len(body.strip()):
         return []
     found: list[str] = []
 

@@ -81,6 +81,8 @@ class Requests:
             return self._failure(error, request)
 
     def _failure(self, error: Exception, request: Request) -> Response:
+        if isinstance(error, RecursionError):
+            error = BadRequest("the object is nested too deeply")
         if not isinstance(error, (CloudError, StoreFailed, Forgotten)):
             self._report(error, request)
         told = status.of(error)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from jindou.control.api.resources.schema import copy
 from jindou.objects.errors import BadRequest, Invalid, TooLarge
 
 MOST = 10_000
+MOST_COPIED = 3 * 1024 * 1024  # bytes, by all copy operations of a patch
 
 
 def merge(target: Any, patch: Any) -> Any:
@@ -32,6 +35,7 @@ def apply(document: Any, operations: Any) -> Any:
             f"The allowed maximum operations in a JSON patch is {MOST}, got {len(operations)}"
         )
     result = copy(document)
+    copied = 0
     for operation in operations:
         if (
             not isinstance(operation, dict)
@@ -39,6 +43,12 @@ def apply(document: Any, operations: Any) -> Any:
             or not isinstance(operation.get("path"), str)
         ):
             raise BadRequest("a JSON patch operation needs op and path")
+        if operation["op"] == "copy" and isinstance(operation.get("from"), str):
+            copied += len(orjson.dumps(_get(result, operation["from"])))
+            if copied > MOST_COPIED:
+                raise Invalid(
+                    f"Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MOST_COPIED}"
+                )
         result = _apply(result, operation)
     return result
 
