@@ -301,3 +301,19 @@ def test_an_ephemeral_container_has_to_be_right_too():
         assert "spec.ephemeralContainers[0].name" in refused.json["message"]
 
     on_api(scenario)
+
+
+def test_an_object_does_not_grow_without_end():
+    async def scenario(api):
+        await api.ask("POST", CRDS, definition())
+        await api.ask("POST", THINGS, thing())
+        grown = [
+            await api.ask(
+                "PATCH", f"{THINGS}/one", {"spec": {f"k{n}": "v" * 1_000_000}}, content_type=MERGE
+            )
+            for n in range(4)
+        ]
+        assert [reply.status for reply in grown] == [200, 200, 200, 413]
+        assert "the limit is 3145728" in grown[-1].json["message"]
+
+    on_api(scenario)

@@ -15,6 +15,7 @@ import orjson
 from jindou.control.api import conversion
 from jindou.control.api.resources.registry import Resource
 from jindou.control.store import Encode
+from jindou.objects.errors import TooLarge
 from jindou.objects.kinds import Kind, Object
 
 FIRST = (
@@ -22,6 +23,7 @@ FIRST = (
     "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences",
     "finalizers", "managedFields",
 )  # fmt: skip
+LARGEST = 3 * 1024 * 1024  # bytes of an object, as of a request
 MARK = b'"resourceVersion":"'
 
 
@@ -45,7 +47,10 @@ def encoder(resource: Resource, obj: Object) -> Encode:
 
     def encode(revision: int) -> bytes:
         kept["metadata"]["resourceVersion"] = str(revision)
-        return dumps(kept)
+        data = dumps(kept)
+        if len(data) > LARGEST:
+            raise TooLarge(f"the object would have {len(data)} bytes; the limit is {LARGEST}")
+        return data
 
     return encode
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import orjson
+
 from jindou.control.api import actions, encoding, negotiation, patches, reviews, status
 from jindou.control.api.access import Access, User
 from jindou.control.api.calls import Call, call_of, delete_options, flag, one
@@ -81,7 +83,7 @@ class Requests:
             return self._failure(error, request)
 
     def _failure(self, error: Exception, request: Request) -> Response:
-        if isinstance(error, RecursionError):
+        if isinstance(error, (RecursionError, orjson.JSONEncodeError)):
             error = BadRequest("the object is nested too deeply")
         if not isinstance(error, (CloudError, StoreFailed, Forgotten)):
             self._report(error, request)
