@@ -129,7 +129,7 @@ def test_memory_is_limited_and_goes_with_its_folder(tmp_path):
     driver, volume = LocalVolumes(), tmp_path / "v"
     driver.tmpfs(volume, 1 << 20)
     driver.tmpfs(volume, 1 << 20)
-    assert mode(volume) == 0o1777
+    assert mode(volume) == 0o777
     (volume / "f").write_bytes(b"x" * 500_000)
     with pytest.raises(OSError, match="No space left"):
         (volume / "g").write_bytes(b"x" * 1_000_000)

@@ -231,9 +231,12 @@ async def test_an_empty_folder_keeps_its_content_over_a_restart_and_tells_its_si
     path = (await world.volumes.prepare(pod))["e"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o777
     (path / "f").write_bytes(b"x" * 500_000)
+    path.chmod(0o750)  # as a database does
     again = World.__new__(World)
     World.__init__(again, world.volumes._data.parent.parent, world.client)
     assert (await again.volumes.prepare(pod))["e"] == path
+    assert stat.S_IMODE(path.stat().st_mode) == 0o750
+    assert stat.S_IMODE(again.volumes._data.stat().st_mode) == 0o700
     assert (await again.volumes.usage(pod))["e"] >= 500_000
     assert await again.volumes.over_limit(pod, {}) == ""
     (path / "g").write_bytes(b"x" * 800_000)

@@ -86,6 +86,10 @@ class Volumes:
         """Make every volume that a container mounts; host paths by volume name.
         Raises VolumeError; what was made stays for the next try, until `release`."""
         uid = pod["metadata"]["uid"]
+        for folder in (self._run, self._data):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_mode & 0o077:
+                folder.chmod(0o700)  # what Pods keep is nobody else's to read
         held = self._pods.setdefault(uid, Prepared(pod))
         held.pod, held.shown = pod, shown_of(pod)
         wanted = mounted_names(pod)
@@ -218,7 +222,10 @@ class Volumes:
             self._driver.tmpfs(path, memory_size(pod, wish.get("sizeLimit")))
         elif medium == "":
             path = self._data / uid / "volumes" / volume["name"]
+            fresh = not path.exists()
             self._driver.folder(path, 0o777)
+            await self._own(pod, path, always=fresh)
+            return path
         else:
             raise Refused(f'unknown storage medium "{medium}"')
         await self._own(pod, path)
@@ -237,10 +244,10 @@ class Volumes:
             await self._own(pod, path)
         return path
 
-    async def _own(self, pod: Object, path: Path) -> None:
+    async def _own(self, pod: Object, path: Path, always: bool = True) -> None:
         context = pod["spec"].get("securityContext") or {}
         if (gid := context.get("fsGroup")) is not None:
-            always = context.get("fsGroupChangePolicy") != "OnRootMismatch"
+            always = always and context.get("fsGroupChangePolicy") != "OnRootMismatch"
             await self._driver.own(path, gid, always=always)
 
     # ------------------------------------------------------------ files from objects

@@ -64,16 +64,16 @@ class LocalVolumes:
     def folder(self, path: Path, mode: int = 0o755) -> None:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
-            path.mkdir()
+            path.mkdir(mode)
         except FileExistsError:
-            return
+            return  # whoever uses it may have changed its mode
         os.chmod(path, mode)
 
     def tmpfs(self, path: Path, size: int = 0) -> None:
         self.folder(path)
         if trees.is_mounted(path):
             return
-        options = f"size={size},mode=1777" if size else "mode=1777"
+        options = f"size={size},mode=0777" if size else "mode=0777"
         flags = mounts.NOSUID | mounts.NODEV
         mounts.mount("tmpfs", path, "tmpfs", flags, options)
 

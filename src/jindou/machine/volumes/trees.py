@@ -78,10 +78,17 @@ def _entries(folder: int) -> list[os.DirEntry[str]]:
 
 
 def own(path: Path, gid: int) -> None:
-    def enter(folder: int) -> None:
+    """The root comes last: once it is right, all below it is."""
+    root = os.stat(path)
+
+    def give(folder: int) -> None:
         os.fchown(folder, -1, gid)
         held = stat.S_IMODE(os.fstat(folder).st_mode)
         os.fchmod(folder, held | 0o770 | stat.S_ISGID)
+
+    def enter(folder: int) -> None:
+        if not os.path.samestat(os.fstat(folder), root):
+            give(folder)
 
     def visit(folder: int, entry: os.DirEntry[str]) -> None:
         os.chown(entry.name, -1, gid, dir_fd=folder, follow_symlinks=False)
@@ -97,6 +104,11 @@ def own(path: Path, gid: int) -> None:
             os.close(file)
 
     walk(path, visit, enter)
+    folder = os.open(path, FOLDER)
+    try:
+        give(folder)
+    finally:
+        os.close(folder)
 
 
 class _Enough(Exception):
