@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-import yaml
 
 from jindou.control.api import certificates
 from jindou.control.api.server import ApiServer
@@ -167,7 +166,3 @@ def on_kubectl(tmp_path: Path, scenario: Any, store: Any = None) -> Any:
                 await held.close()
 
     return asyncio.run(main())
-
-
-def objects(text: str) -> list[Any]:
-    return [obj for obj in yaml.safe_load_all(text) if obj]

@@ -317,3 +317,27 @@ def test_an_object_does_not_grow_without_end():
         assert "the limit is 3145728" in grown[-1].json["message"]
 
     on_api(scenario)
+
+
+def test_objects_of_versions_that_are_no_longer_served_go_too():
+    async def scenario(api):
+        await api.ask("POST", CRDS, definition())
+        await api.ask("POST", THINGS, thing())
+        crd = (await api.ask("GET", f"{CRDS}/things.example.com")).json
+        for version in crd["spec"]["versions"]:
+            version["served"] = False
+        await api.ask("PUT", f"{CRDS}/things.example.com", crd)
+        assert (await api.ask("GET", THINGS)).status == 404
+        gone = asyncio.Event()
+        prefix = "apiextensions.k8s.io/customresourcedefinitions/"
+
+        def look(changes):
+            if changes[-1].value is None:
+                gone.set()
+
+        api.store.watch(prefix, api.store.revision, look)
+        await api.ask("DELETE", f"{CRDS}/things.example.com")
+        await gone.wait()
+        assert api.store.scan("example.com/things/").items == []
+
+    on_api(scenario)

@@ -15,10 +15,12 @@ from jindou.control.api.calls import Call, DeleteOptions
 from jindou.control.api.deletions import CLEAN_UP
 from jindou.control.api.engine import Engine
 from jindou.control.api.patches import MERGE, Patch
+from jindou.control.api.resources.definitions import storage_version
 from jindou.control.api.resources.registry import Registry, Resource
+from jindou.control.api.resources.schema import Schema
 from jindou.control.store import Change, Stored
 from jindou.objects.errors import CloudError, NotFound
-from jindou.objects.kinds import CUSTOM_RESOURCE_DEFINITION, Object
+from jindou.objects.kinds import CUSTOM_RESOURCE_DEFINITION, Kind, Object
 
 PREFIX = "apiextensions.k8s.io/customresourcedefinitions/"
 AGAIN = 1.0  # seconds after a failure
@@ -63,12 +65,11 @@ class Cleanup:
 
     async def _clean(self, crd: Object) -> None:
         spec, name = crd["spec"], crd["metadata"]["name"]
-        served = next((r for r in self._registry.all() if is_of(r, crd)), None)
+        served = next((r for r in self._registry.all() if is_of(r, crd)), unserved(crd))
         prefix = f"{spec['group']}/{spec['names']['plural']}/"
         while True:
             try:
-                if served is not None:
-                    await self._empty(served, prefix)
+                await self._empty(served, prefix)
                 await self._release(name)
                 return
             except NotFound:
@@ -106,6 +107,14 @@ class Cleanup:
             "metadata": {"finalizers": kept, "resourceVersion": crd["metadata"]["resourceVersion"]}
         }
         await self._engine.patch(resource, "", name, Patch(MERGE, changes), Call())
+
+
+def unserved(crd: Object) -> Resource:
+    """The kind of a definition none of whose versions is served: good for deleting."""
+    spec = crd["spec"]
+    names, namespaced = spec["names"], spec["scope"] == "Namespaced"
+    kind = Kind(spec["group"], storage_version(crd), names["kind"], names["plural"], namespaced)
+    return Resource(kind, singular="", verbs=(), own_schema=Schema("object"), custom=True)
 
 
 def is_of(resource: Resource, crd: Object) -> bool:

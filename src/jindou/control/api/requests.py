@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -125,9 +125,7 @@ class Requests:
 
     def _allow(self, user: User, route: Route, verb: str) -> None:
         self._access.check(user, route.asked(verb))
-        sub = route.resource.subresources.get(route.part) if route.part else None
-        verbs: Sequence[str] = sub.verbs if sub is not None else route.resource.verbs
-        if verb not in verbs or (route.name and verb == "create" and not route.part):
+        if not route.offers(verb):
             raise MethodNotAllowed(
                 "the server does not allow this method on the requested resource"
             )

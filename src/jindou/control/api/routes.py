@@ -34,6 +34,17 @@ class Route(NamedTuple):
             return "delete" if self.name else "deletecollection"
         return VERBS.get(method, "")
 
+    def offers(self, verb: str) -> bool:
+        """Is the verb one of this resource, and does it make sense at this URL?"""
+        resource = self.resource
+        sub = resource.subresources.get(self.part) if self.part else None
+        if verb not in (sub.verbs if sub is not None else resource.verbs):
+            return False
+        if resource.kind.namespaced and not self.namespace:
+            return verb in ("list", "watch")
+        on_one = verb in ("get", "update", "patch", "delete") or bool(self.part)
+        return verb in ("watch", "list") or on_one == bool(self.name)
+
 
 class Routes:
     """Parsed URLs, remembered until the registry changes."""
