@@ -14,7 +14,9 @@ from jindou.settings import Settings
 
 UID = "bb33185a-b08b-42ac-8b44-f3cfef49d1f9"
 SETTINGS = Settings(logs="/logs")
-FILES = units.Files(Path("/f/hosts"), Path("/f/name"), Path("/f/resolv"), Path("/f/end"))
+FILES = units.Files(
+    Path("/f/hosts"), Path("/f/name"), Path("/f/resolv"), Path("/f/end"), Path("/f/shm")
+)
 
 
 def pod(**spec):

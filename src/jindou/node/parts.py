@@ -68,7 +68,7 @@ class Parts:
     images: Images
     puller: Puller
     volumes: Volumes
-    folders: Folders  # the machine's, for memory that a Pod's containers share
+    folders: Folders  # the machine's, for what a Pod's containers share
     environment: Environment  # of (pod, container, the Pod's addresses, report)
     resolve_user: Callable[[Path, str], tuple[int, int, tuple[int, ...]]]  # uid, gid, groups
     resolv_conf: Callable[[Object], str]

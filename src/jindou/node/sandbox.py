@@ -6,7 +6,6 @@ nothing behind and a node that was killed goes through the same list to adopt wh
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -18,7 +17,8 @@ from jindou.node.parts import Parts
 from jindou.objects.errors import CloudError
 from jindou.objects.kinds import RUNTIME_CLASS, Object, Ref
 
-SHARED_MEMORY = 64 << 20
+SHARED_MEMORY = 65 << 20  # /dev/shm as large as engines make it, and our few files
+HOST_MEMORY = Path("/dev/shm")
 MACHINE_HOSTS = Path("/etc/hosts")
 
 
@@ -34,7 +34,6 @@ class Sandbox:
     volumes: Mapping[str, Path] = field(default_factory=dict)
     addresses: tuple[str, ...] = ()
     namespaces: Mapping[str, Path] = field(default_factory=dict)
-    shared_memory: Path | None = None
     runtime: str = ""  # that of the Pod's RuntimeClass
 
     def files(self, container: str, attempt: int) -> units.Files:
@@ -44,7 +43,7 @@ class Sandbox:
             self.folder / "hostname",
             self.folder / "resolv.conf",
             termination_file(self.parts, self.pod["metadata"]["uid"], container, attempt),
-            self.shared_memory,
+            HOST_MEMORY if self.pod["spec"].get("hostIPC") else self.folder / "shm",
         )
 
 
@@ -52,16 +51,23 @@ Step = Callable[[Sandbox, AsyncExitStack], Awaitable[None]]
 
 
 def folder_of(parts: Parts, uid: str) -> Path:
-    """On disk, not in memory: containers may write to the files in it."""
-    return Path(parts.settings.data) / "pods" / uid / "files"
+    """Memory of the Pod's own, limited: containers write to it, and must not fill ours."""
+    return Path(parts.settings.run) / "pods" / uid / "own"
 
 
 def termination_file(parts: Parts, uid: str, container: str, attempt: int) -> Path:
     return folder_of(parts, uid) / "termination" / f"{container}-{attempt}"
 
 
-async def make_folders(sandbox: Sandbox, undo: AsyncExitStack) -> None:
-    (sandbox.folder / "termination").mkdir(parents=True, exist_ok=True)
+async def make_folder(sandbox: Sandbox, undo: AsyncExitStack) -> None:
+    """Not undone: the next try finds it, and the Pod's end removes it."""
+    sandbox.parts.folders.tmpfs(sandbox.folder, SHARED_MEMORY)
+    sandbox.folder.chmod(0o711)
+    (sandbox.folder / "termination").mkdir(exist_ok=True)
+    shared = sandbox.folder / "shm"
+    if not shared.exists():
+        shared.mkdir()
+        shared.chmod(0o1777)
 
 
 async def find_runtime(sandbox: Sandbox, undo: AsyncExitStack) -> None:
@@ -78,18 +84,6 @@ async def find_runtime(sandbox: Sandbox, undo: AsyncExitStack) -> None:
 async def prepare_volumes(sandbox: Sandbox, undo: AsyncExitStack) -> None:
     """Not undone: what is there already waits for the rest, and is followed meanwhile."""
     sandbox.volumes = await sandbox.parts.volumes.prepare(sandbox.pod)
-
-
-async def share_memory(sandbox: Sandbox, undo: AsyncExitStack) -> None:
-    """/dev/shm, where several containers could meet there."""
-    spec = sandbox.pod["spec"]
-    several = len(spec["containers"]) + len(spec.get("initContainers") or ()) > 1
-    if not several or spec.get("hostIPC"):
-        return
-    path = sandbox.folder / "shm"
-    undo.push_async_callback(sandbox.parts.folders.remove, path)
-    sandbox.parts.folders.tmpfs(path, SHARED_MEMORY)
-    sandbox.shared_memory = path
 
 
 async def attach_network(sandbox: Sandbox, undo: AsyncExitStack) -> None:
@@ -124,10 +118,9 @@ def _write(path: Path, text: str) -> None:
 
 
 SANDBOX: tuple[Step, ...] = (
-    make_folders,
+    make_folder,
     find_runtime,
     prepare_volumes,
-    share_memory,
     attach_network,
     write_files,
 )
@@ -151,9 +144,7 @@ async def make_sandbox(pod: Object, parts: Parts, *, adopted: bool) -> Sandbox:
 async def release_sandbox(uid: str, parts: Parts) -> None:
     """Everything that SANDBOX made, whether or not this process made it. May be repeated."""
     await parts.network.detach(uid)
-    folder = folder_of(parts, uid)
-    if (shared := folder / "shm").exists():
-        await parts.folders.remove(shared)
-    shutil.rmtree(folder, ignore_errors=True)
+    if (folder := folder_of(parts, uid)).exists():
+        await parts.folders.remove(folder)
     parts.delete_group(f"{parts.settings.name}/pods/{uid}")
     await parts.volumes.release(uid)

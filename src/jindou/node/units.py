@@ -19,7 +19,6 @@ from jindou.objects.kinds import Object
 from jindou.settings import Settings
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SHARED_MEMORY = "size=65536k"
 
 
 class UnitName(NamedTuple):
@@ -142,13 +141,13 @@ def variables(
 
 
 class Files(NamedTuple):
-    """What we keep for a container below its Pod's folder; None: the container has its own."""
+    """What we keep for a container below its Pod's folder."""
 
     hosts: Path
     hostname: Path
     resolv_conf: Path
     termination: Path
-    shared_memory: Path | None = None  # shared by the containers of the Pod
+    shared_memory: Path  # of all containers of the Pod
 
 
 def file_mounts(container: Object, files: Files, taken: Iterable[str]) -> list[Mount]:
@@ -164,13 +163,12 @@ def file_mounts(container: Object, files: Files, taken: Iterable[str]) -> list[M
             str(files.termination),
             options=("rbind", "rprivate", "rw"),
         ),
+        Mount(
+            "/dev/shm",
+            str(files.shared_memory),
+            options=("rbind", "rprivate", "rw", "nosuid", "nodev", "noexec"),
+        ),
     ]
-    if files.shared_memory:
-        shared = ("rbind", "rprivate", "rw", "nosuid", "nodev", "noexec")
-        held.append(Mount("/dev/shm", str(files.shared_memory), options=shared))
-    else:
-        own = ("nosuid", "noexec", "nodev", "mode=1777", SHARED_MEMORY)
-        held.append(Mount("/dev/shm", "shm", "tmpfs", own))
     used = {path.rstrip("/") for path in taken}
     return [mount for mount in held if mount.target not in used]
 
