@@ -115,6 +115,8 @@ class Stop:
 
 def report_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     error = context.get("exception")
+    if isinstance(error, type):  # aiofastnet names the class where a handshake failed
+        error = None
     if isinstance(error, (ConnectionError, TimeoutError)) or "SSL" in type(error).__name__:
         return  # a peer that went away, or spoke no TLS to us
     log.error(context.get("message", "an error"), exc_info=error)
@@ -199,12 +201,12 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
     from jindou.objects.kinds import Kind
 
     def kinds() -> list[Kind]:
-        """Whatever has objects, custom kinds included."""
-        return [
-            resource.kind
-            for resource in api.registry.all()
-            if resource.stored and "watch" in resource.verbs and resource.storage is None
-        ]
+        """Whatever has objects, custom kinds included: one name for each, though there be many."""
+        found: dict[str, Kind] = {}
+        for resource in api.registry.all():
+            if {"list", "watch", "delete"} <= set(resource.verbs):
+                found.setdefault(resource.prefix, resource.kind)
+        return list(found.values())
 
     return [
         namespaces.Namespaces(kinds),
@@ -212,6 +214,7 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
         service_accounts.RootCertificates(authority),
         deployments.Deployments(),
         replica_sets.ReplicaSets(),
+        replica_sets.ReplicaSets(replica_sets.REPLICATION_CONTROLLER),
         endpoint_slices.EndpointSlices(),
         endpoint_slices.EndpointsMirror(),
         endpoints.EndpointsOfServices(),
