@@ -8,6 +8,9 @@ import random
 import pytest
 import yaml
 
+from jindou.control.api.resources.protobuf import MAGIC, decode
+from jindou.control.api.resources.registry import Registry
+from jindou.objects.errors import BadRequest
 from tests.control.apis import on_api
 
 DEFINITION = """
@@ -222,3 +225,35 @@ def test_nothing_that_can_be_sent_makes_the_server_fail(seed):
             assert reply.status != 500 or typed, (how, sent, reply.json["message"])
 
     on_api(scenario)
+
+
+def field(number, data):
+    assert len(data) < 128
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+@pytest.mark.slow
+def test_damaged_protobuf_is_a_bad_request():
+    probe = field(1, field(2, field(1, b"/x") + field(2, bytes([8, 0, 16, 80]))))
+    limits = field(8, field(1, field(1, b"cpu") + field(2, field(1, b"1"))))
+    ports = field(6, field(1, b"http") + bytes([24, 80]))
+    container = field(1, b"main") + field(2, b"i") + ports + limits + field(10, probe)
+    meta = field(1, b"a") + field(8, bytes([8, 100])) + field(11, field(1, b"k") + field(2, b"v"))
+    whole = MAGIC + field(1, field(1, b"v1") + field(2, b"Pod"))
+    whole += field(2, field(1, meta) + field(2, field(2, container)))
+    registry = Registry()
+    assert (
+        decode(whole, registry)["spec"]["containers"][0]["livenessProbe"]["httpGet"]["port"] == 80
+    )
+    chance, decoded = random.Random(1), 0
+    for _ in range(5000):
+        damaged = bytearray(whole)
+        for _ in range(chance.choice((1, 2))):
+            at = chance.randrange(4, len(damaged))
+            damaged[at : at + chance.choice((0, 1))] = bytes([chance.randrange(256)])
+        try:
+            decode(bytes(damaged), registry)
+            decoded += 1
+        except BadRequest:
+            continue
+    assert decoded > 100

@@ -40,7 +40,7 @@ def decode(body: bytes, registry: Registry) -> dict[str, Any]:
         raise BadRequest("the body is not protobuf: it lacks the prefix")
     try:
         return _envelope(body[4:], registry)
-    except (ValueError, IndexError, KeyError, struct.error, UnicodeDecodeError) as error:
+    except (ValueError, IndexError, KeyError, OverflowError, OSError, struct.error) as error:
         raise BadRequest(f"the protobuf body can't be decoded: {error}") from error
 
 
@@ -122,6 +122,12 @@ def _bytes(value: int | bytes) -> bytes:
     return value
 
 
+def _signed(value: int | bytes) -> int:
+    if not isinstance(value, int):
+        raise ValueError("a number was expected")
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
 def _decode(name: str, data: bytes, depth: int = 0) -> dict[str, Any]:
     if depth > 100:
         raise ValueError("the message is nested too deeply")
@@ -169,8 +175,7 @@ def _value(kind: str, value: int | bytes, depth: int) -> Any:
     if kind == "bool":
         return bool(value)
     if kind in ("int32", "int64"):
-        assert isinstance(value, int)
-        return value - (1 << 64) if value >= 1 << 63 else value
+        return _signed(value)
     if kind in ("uint32", "uint64"):
         return value
     if kind == "bytes":
@@ -190,18 +195,12 @@ def _message_value(kind: str, data: bytes, depth: int) -> Any:
         return _time(data, special == "MicroTime")
     if special == "IntOrString":
         held = dict(fields(data))
-        if held.get(1):
-            return _bytes(held[3]).decode()
-        number = held.get(2, 0)
-        assert isinstance(number, int)
-        return number - (1 << 64) if number >= 1 << 63 else number
+        return _bytes(held.get(3, b"")).decode() if held.get(1) else _signed(held.get(2, 0))
     if special in ("RawExtension", "FieldsV1", "JSON"):
         raw = next((_bytes(v) for n, v in fields(data) if n == 1), b"null")
         return orjson.loads(raw)
     if special == "Duration" and ".meta." in kind:
-        number = dict(fields(data)).get(1, 0)
-        assert isinstance(number, int)
-        return f"{number / 1e9:g}s"
+        return f"{_signed(dict(fields(data)).get(1, 0)) / 1e9:g}s"
     known = messages().get(kind)
     if known is None:
         raise ValueError(f"unknown message {kind}")
@@ -217,10 +216,8 @@ def _message_value(kind: str, data: bytes, depth: int) -> Any:
 
 def _time(data: bytes, micro: bool) -> str | None:
     held = dict(fields(data))
-    seconds, nanos = held.get(1, 0), held.get(2, 0)
-    assert isinstance(seconds, int)
-    assert isinstance(nanos, int)
-    if seconds >= 1 << 63:
+    seconds, nanos = _signed(held.get(1, 0)), _signed(held.get(2, 0))
+    if seconds < 0:
         return None  # the zero time of Go, in the year 1
     if not seconds and not nanos:
         return None
