@@ -111,13 +111,19 @@ def parts_of(path: Path) -> list[Path]:
     return [*found, path] if path.exists() else found
 
 
-def tail_offset(file: BinaryIO, lines: int, stream: str) -> tuple[int, int]:
-    """Where the last `lines` lines begin, and how many of them are in this file."""
+def tail_offset(
+    file: BinaryIO, lines: int, stream: str, began: bool = False, block: int = BLOCK
+) -> tuple[int, int, bool]:
+    """Where the last `lines` lines begin (0: in this file or before), and how many begin here.
+
+    `began`: a later file goes on with a line whose first parts may be at the end of this one; the
+    same is answered for the file before.
+    """
     mark = stream.encode()
-    at = file.seek(0, os.SEEK_END)
-    rest, found, begin, began = b"", 0, at, False
+    at = begin = file.seek(0, os.SEEK_END)
+    rest, found = b"", 0
     while at > 0:
-        size = min(BLOCK, at)
+        size = min(block, at)
         at -= size
         file.seek(at)
         data = file.read(size) + rest
@@ -130,16 +136,15 @@ def tail_offset(file: BinaryIO, lines: int, stream: str) -> tuple[int, int]:
             position -= len(line)
             fields = line.split(b" ", 3)
             if len(fields) >= 3 and (not mark or fields[1] == mark):
-                ends = fields[2][:1] != b"P"
-                if ends or not began:  # a last part without its end counts as a line
+                if fields[2][:1] != b"P" or not began:  # a last part without its end is a line
                     if found == lines:
-                        return begin, found
+                        return begin, found, began
                     found += 1
                 began = True
                 begin = at + position
             position -= 1
         rest = data[:edge]
-    return (0 if found < lines else begin), found
+    return 0, found, began
 
 
 def since_offset(file: BinaryIO, since: float) -> int:
@@ -162,25 +167,21 @@ def since_offset(file: BinaryIO, since: float) -> int:
 def beginning(parts: list[Path], wish: Wish) -> tuple[int, int]:
     """Index of the first file to read, and the offset in it."""
     if wish.tail >= 0:
-        wanted = wish.tail
+        wanted, began = wish.tail, False
         for index in range(len(parts) - 1, -1, -1):
             with open(parts[index], "rb") as file:
-                offset, found = tail_offset(file, wanted, wish.stream)
+                offset, found, began = tail_offset(file, wanted, wish.stream, began)
             wanted -= found
-            if wanted <= 0 or index == 0:
+            if offset > 0 or index == 0:
                 return index, offset
     if wish.since > 0:
-        while len(parts) > 1 and parts[0].stat().st_mtime < wish.since:
-            return _later(parts, wish)
+        first = 0
+        while first < len(parts) - 1 and parts[first].stat().st_mtime < wish.since:
+            first += 1
         if parts:
-            with open(parts[0], "rb") as file:
-                return 0, since_offset(file, wish.since)
+            with open(parts[first], "rb") as file:
+                return first, since_offset(file, wish.since)
     return 0, 0
-
-
-def _later(parts: list[Path], wish: Wish) -> tuple[int, int]:
-    index, offset = beginning(parts[1:], wish)
-    return index + 1, offset
 
 
 # ------------------------------------------------------------ reading
