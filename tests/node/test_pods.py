@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jindou.objects.kinds import POD, Ref
 from tests.node.machine import bench, container, turns
 
@@ -357,3 +359,42 @@ async def test_more_than_fits_is_refused(node):
     assert (status["phase"], status["reason"]) == ("Failed", "OutOfcpu")
     assert "cpu, requested: 600, used: 600, capacity: 1000" in status["message"]
     assert len(node.running()) == 1
+
+
+@bench
+async def test_a_worker_that_fails_is_taken_up_again(node):
+    await node.create("web")
+    (before,) = node.running()
+    worker = node.pods._workers[before[:36]]
+    worker.containers = None  # what must never happen
+    worker.wake()
+    node.runtime.exit(before, 1)
+    await node.clock.pass_by(10)
+    assert [id[-1] for id in node.running()] == ["1"]
+    assert one(await node.pod("web"))["restartCount"] == 1
+
+
+@bench
+async def test_logs_are_found(node):
+    from jindou.objects.errors import BadRequest, NotFound
+
+    await node.create("web")
+    log = node.pods.log
+    assert log("default", "web", "").name == "0.log"
+    with pytest.raises(BadRequest, match="previous terminated container"):
+        log("default", "web", "main", True)
+    with pytest.raises(BadRequest, match="container x is not valid for pod web"):
+        log("default", "web", "x")
+    with pytest.raises(NotFound):
+        log("default", "nope", "")
+    node.runtime.exit(node.running()[0], 1)
+    await turns()
+    assert log("default", "web", "").name == "1.log"
+    assert log("default", "web", "", True).name == "0.log"
+    node.runtime.exit(node.running()[0], 1)
+    await node.clock.pass_by(2)  # in back-off
+    assert log("default", "web", "").name == "1.log"
+    assert log("default", "web", "", True).name == "1.log"
+    with pytest.raises(NotFound):
+        node.pods.unit("default", "web", "")
+    assert node.pods.statistics() == []

@@ -34,6 +34,7 @@ from jindou.objects.kinds import Object
 
 log = logging.getLogger("jindou.pods")
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+AGAIN = 5.0  # seconds before what has failed unexpectedly is taken up again
 MEASURE = 10.0  # seconds between looks at the disk that a Pod with a limit uses
 
 
@@ -70,16 +71,23 @@ class Pods:
 
     async def _follow_exits(self) -> None:
         while True:
-            async for state in self._parts.runtime.changes():
-                name = units.parse_id(state.id)
-                worker = self._workers.get(name.uid) if name else None
-                if state.phase != "exited":
-                    continue
-                if worker:
-                    worker.on_exit(state)
-                else:
-                    self._states[state.id] = state
-            await self._parts.clock.sleep(1.0)
+            try:
+                async for state in self._parts.runtime.changes():
+                    self._heard(state)
+            except Exception:
+                log.exception("exits can't be followed; looking again")
+            await self._parts.clock.sleep(AGAIN)
+            for state in (await self._parts.runtime.observe()).values():
+                self._heard(state)
+
+    def _heard(self, state: State) -> None:
+        if state.phase != "exited":
+            return
+        name = units.parse_id(state.id)
+        if name and (worker := self._workers.get(name.uid)):
+            worker.on_exit(state)
+        else:
+            self._states[state.id] = state
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -110,6 +118,7 @@ class Pods:
             self._take_up(new)
 
     def _take_up(self, pod: Object) -> None:
+        """Make a worker; what is recorded of the Pod, and what runs of it, becomes its own."""
         uid = pod["metadata"]["uid"]
         record = self._records.pop(uid, None)
         known = record is not None or bool((pod.get("status") or {}).get("startTime"))
@@ -133,8 +142,24 @@ class Pods:
         worker = self._workers[uid]
         if not task.cancelled() and (error := task.exception()):
             log.error("the worker of %s failed", task.get_name(), exc_info=error)
-        if worker.gone:
+            self._begin(self._take_up_again(worker), f"taking up {task.get_name()} again")
+        elif worker.gone:
             del self._workers[uid]
+
+    async def _take_up_again(self, worker: Worker) -> None:
+        """As after a kill of the whole node, but for one Pod only."""
+        await self._parts.clock.sleep(AGAIN)
+        self._states |= {
+            id: state
+            for id, state in (await self._parts.runtime.observe()).items()
+            if id.startswith(worker.uid)
+        }
+        if record := self._parts.records.all().get(worker.uid):
+            self._records[worker.uid] = record
+        del self._workers[worker.uid]
+        self._take_up(worker.pod)
+        if worker.gone:
+            self._workers[worker.uid].removed()
 
     async def _measure(self, worker: Worker) -> None:
         """Evict a Pod that uses more disk than it may."""
@@ -224,7 +249,9 @@ class Pods:
     def log(self, namespace: str, pod: str, container: str, previous: bool = False) -> Path:
         worker = self._worker(namespace, pod)
         held = self._container(worker, container)
-        attempt = held.attempt - 1 if previous else held.attempt
+        # Of a container that waits for its next start, the last attempt is the previous one.
+        waits = held.phase == "exited" and held.waiting is not None and not held.done
+        attempt = held.attempt - 1 if previous and not waits else held.attempt
         if previous and attempt < 0:
             raise BadRequest(
                 f'previous terminated container "{held.name}" in pod "{pod}" not found'
