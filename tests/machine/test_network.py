@@ -15,7 +15,15 @@ from pathlib import Path
 import pytest
 
 from jindou.machine.linux import namespaces
-from jindou.machine.network import Attachment, Balance, Endpoint, HostPort, Plug, Rules
+from jindou.machine.network import (
+    Attachment,
+    Balance,
+    Endpoint,
+    HostPort,
+    NetworkError,
+    Plug,
+    Rules,
+)
 from jindou.machine.network.bridge import BridgeNetwork
 from jindou.settings import Settings
 from tests.machine.isolation import isolated, shell
@@ -365,6 +373,40 @@ def test_a_flushed_table_comes_back_and_those_of_others_stay(tmp_path):
                 await until(lambda: "jindou" in shell("nft list tables"))
                 assert await ask("10.211.0.9", 80) == "one 10.210.0.1"
         assert shell("nft list tables").split() == ["table", "inet", "others"]
+
+    asyncio.run(scenario())
+
+
+@isolated
+def test_a_machine_without_ipv6_has_units_without_it(tmp_path):
+    async def scenario():
+        shell("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        async with network(tmp_path / "run") as net:
+            one = await net.attach(Plug("one", "one", host_ports=(HostPort("tcp", 8080, 80),)))
+            assert (net.gateway, one.addresses) == (("10.210.0.1",), ("10.210.0.2",))
+            six = Balance("fd00:10:211::9", "udp", 53, ())
+            four = Balance("10.211.0.9", "tcp", 80, (Endpoint("10.210.0.2", 80),))
+            await net.program(Rules((six, four)))
+            async with echo("one", one, 80):
+                assert await ask("10.211.0.9", 80, one) == "one 10.210.0.1"
+                assert await ask("127.0.0.1", 8080) == "one 10.210.0.1"
+
+    asyncio.run(scenario())
+
+
+@isolated
+def test_a_units_settings_are_its_own_and_a_wrong_one_is_named(tmp_path):
+    async def scenario():
+        async with network(tmp_path / "run") as net:
+            one = await net.attach(Plug("one", "one", {"net.core.somaxconn": "77"}))
+            assert "77" in shell("sysctl -n net.core.somaxconn", one.namespaces["network"])
+            with pytest.raises(NetworkError, match=r"setting net.no.such to 1: No such file"):
+                await net.attach(Plug("two", "two", {"net.no.such": "1"}))
+            ports = (HostPort("tcp", 80, 80, "nonsense"),)
+            with pytest.raises(NetworkError, match="'nonsense' does not appear to be"):
+                await net.attach(Plug("two", "two", host_ports=ports))
+            assert [*await net.observe()] == ["one"]
+            assert (await net.attach(Plug("two", "two"))).addresses[0] == "10.210.0.3"
 
     asyncio.run(scenario())
 
