@@ -398,3 +398,17 @@ async def test_logs_are_found(node):
     with pytest.raises(NotFound):
         node.pods.unit("default", "web", "")
     assert node.pods.statistics() == []
+
+
+@bench
+async def test_a_condition_of_ours_that_someone_else_wrote_is_put_right(node):
+    """A node that was silent for a while had its Pods called unready."""
+    await node.create("web")
+    said = {"type": "Ready", "status": "False", "reason": "NodeNotReady"}
+    await node.client.patch(
+        Ref(POD, "default", "web"), {"status": {"conditions": [said]}}, "status", how="strategic"
+    )
+    await node.clock.pass_by(1)
+    found = {c["type"]: c for c in (await node.pod("web"))["status"]["conditions"]}
+    assert found["Ready"]["status"] == "True"
+    assert "reason" not in found["Ready"]

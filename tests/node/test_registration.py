@@ -137,6 +137,20 @@ async def test_what_others_wrote_survives_a_new_start_of_ours(world):
 
 
 @world
+async def test_a_node_that_was_called_unknown_is_ready_at_the_next_beat(world):
+    await world.made.start()
+    world.made.set_ready()
+    await world.made._beat()
+    said = {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"}
+    await world.client.patch(
+        NODE_REF, {"status": {"conditions": [said]}}, "status", how="strategic"
+    )
+    await world.made._beat()
+    ready = await world.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("True", "KubeletReady")
+
+
+@world
 async def test_a_node_or_lease_that_was_deleted_comes_back(world):
     await world.made.start()
     world.made.set_ready()

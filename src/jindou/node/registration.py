@@ -1,8 +1,9 @@
 """This machine as a Node object: created once, kept true, and a Lease that says we are alive.
 
-The Lease is renewed every ten seconds; the status is written when it changes, or after five
-minutes. What must stay true: what others wrote into the Node (labels, taints, unschedulable)
-survives us; a Node that was deleted comes back.
+The Lease is renewed every ten seconds, and the Node is looked at; its status is written where it is
+not what we would say, or after five minutes. What must stay true: what others wrote into the Node
+(labels, taints, unschedulable) survives us; a Node that was deleted comes back, and one that was
+called Unknown because we were silent is Ready again at our next beat.
 Source: https://kubernetes.io/docs/reference/node/node-status/
 """
 
@@ -126,6 +127,7 @@ class Registration:
     async def _beat(self) -> None:
         await self._renew()
         try:
+            self.node = await self._client.get(self._ref)
             await self._write_status()
         except NotFound:
             await self.start()

@@ -28,19 +28,26 @@ from jindou.machine.volumes import VolumesError
 from jindou.node import adoption, status
 from jindou.node.clock import unstamp
 from jindou.node.events import pod_ref
-from jindou.node.failures import back_off_after_exit, waiting_after
+from jindou.node.failures import back_off_after_exit, settle, waiting_after
+from jindou.node.leaving import give_back, remove_object
 from jindou.node.parts import Parts
 from jindou.node.plan import Plan, plan
 from jindou.node.probing import Prober
-from jindou.node.progress import Failing, Progress, ephemeral_of, progress_of, specifications
+from jindou.node.progress import (
+    Failing,
+    Progress,
+    ephemeral_of,
+    progress_of,
+    same_wish,
+    specifications,
+)
 from jindou.node.records import Record
-from jindou.node.sandbox import Sandbox, SandboxFailed, make_sandbox, release_sandbox
+from jindou.node.sandbox import Sandbox, SandboxFailed, make_sandbox
 from jindou.node.starting import Start, remove_logs, start_container
 from jindou.node.status import Outcome, Seen
 from jindou.node.stopping import clean_up, exit_of, stop_container
 from jindou.node.volumes import VolumeError
 from jindou.node.writer import StatusWriter
-from jindou.objects.errors import CloudError, Conflict, NotFound
 from jindou.objects.kinds import Object
 
 log = logging.getLogger("jindou.pods")
@@ -59,7 +66,8 @@ class Worker:
         self.sandbox: Sandbox | None = None
         self.addresses: tuple[str, ...] = tuple(held["ip"] for held in told.get("podIPs") or ())
         self.begun = self.ending = self.halted = self.gone = self.over = False
-        self.end_at = 0.0  # when what is ending has to be over
+        self.end_at = self._grace = 0.0  # when what is ending has to be over
+        self._why = ""
         self.start_time = unstamp(told["startTime"]) if told.get("startTime") else 0.0
         self.writer = StatusWriter(parts.client, pod_ref(pod), self.uid, told, parts.clock)
         self.finished = asyncio.Event()  # nothing of it runs, and nothing will
@@ -100,6 +108,7 @@ class Worker:
 
     def update(self, pod: Object) -> None:
         self.pod = pod
+        self.writer.saw(pod)
         for name, held in ephemeral_of(pod).items():
             self.progress.setdefault(name, held)
         self.containers = specifications(pod)
@@ -159,7 +168,7 @@ class Worker:
             await self._wake.wait()
         if not self.gone:
             await self.writer.flush()
-            await self._remove_object()
+            await remove_object(self.pod, self.parts, lambda: self.gone)
         self.parts.records.remove(self.uid)
         remove_logs(self.parts, self.pod)
 
@@ -204,34 +213,14 @@ class Worker:
             prober.stop()
         if self._cleaning:
             await asyncio.wait(list(self._cleaning))
-        if self.outcome.phase and not self.progress_made:
+        if self.halted or (self.outcome.phase and not self.progress_made):
             return
-        if self.halted:
-            return
-        backoff = Backoff(0.5, 30.0)
-        while True:
-            try:
-                await release_sandbox(self.uid, self.parts)
-                self.sandbox = None
-                return
-            except (OSError, NetworkError, VolumesError) as error:
-                log.warning("%s could not be released: %s", pod_ref(self.pod), error)
-                await self.parts.clock.sleep(backoff.delay())
+        await give_back(self.pod, self.parts)
+        self.sandbox = None
 
     @property
     def progress_made(self) -> bool:
         return self.sandbox is not None or any(h.attempt >= 0 for h in self.progress.values())
-
-    async def _remove_object(self) -> None:
-        backoff = Backoff(0.2, 10.0)
-        while not self.gone:
-            try:
-                return await self.parts.client.delete(pod_ref(self.pod), grace=0, uid=self.uid)
-            except (NotFound, Conflict):
-                return
-            except (CloudError, OSError) as error:
-                log.info("%s could not be removed: %s", pod_ref(self.pod), error)
-                await self.parts.clock.sleep(backoff.delay())
 
     async def _close(self) -> None:
         """Let go without touching what runs. A unit that is half started is waited for."""
@@ -252,7 +241,10 @@ class Worker:
         grace = float(spec.get("terminationGracePeriodSeconds") or 0)
         told = self.pod.get("status") or {}
         if meta.get("deletionTimestamp") or self.gone:
-            self._end("deletion", float(meta.get("deletionGracePeriodSeconds", grace)))
+            grace = float(meta.get("deletionGracePeriodSeconds", grace))
+            if self._adopted and (stamped := meta.get("deletionTimestamp")):
+                grace = min(grace, max(unstamp(stamped) - self.parts.clock.wall() + 1, 0.0))
+            self._end("deletion", grace)
         elif self.halted:
             self._end("halt", grace)
         elif told.get("phase") in TERMINAL and not self.outcome.phase:
@@ -278,22 +270,11 @@ class Worker:
         self.ending, self._why = True, why
         self._wake.set()
 
-    _why = ""
-    _grace = 0.0
-
     def _settle(self, now: float) -> None:
         for held in self.progress.values():
             if held.later is not None and held.settle_at <= now:
-                held.waiting, held.later = held.later, None
-                if held.waiting.reason == "CrashLoopBackOff":
-                    meta = self.pod["metadata"]
-                    where = f"{meta['name']}_{meta['namespace']}({self.uid})"
-                    message = f"Back-off restarting failed container {held.name} in pod {where}"
-                    self.say("Warning", "BackOff", message, held.name)
-                elif held.waiting.reason == "ImagePullBackOff":
-                    message = f'Back-off pulling image "{self.containers[held.name]["image"]}"'
-                    self.say("Normal", "BackOff", message, held.name)
-                    self.say("Warning", "Failed", "Error: ImagePullBackOff", held.name)
+                for kind, reason, message in settle(held, self.pod, self.containers[held.name]):
+                    self.say(kind, reason, message, held.name)
 
     def _take_exits(self) -> None:
         for held in self.progress.values():

@@ -1,6 +1,8 @@
 """Writes the status of one Pod: only what changed, the newest only, until the server has it.
 
 While the server is away nothing waits for it: a later status replaces one that is not yet written.
+Should someone else write a condition of ours (a node that was silent has its Pods called unready),
+it is written again.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ class StatusWriter:
         self._client, self._ref, self._uid, self._clock = client, ref, uid, clock
         self.known: dict[str, Any] = dict(known)
         self._wanted: Object | None = None
+        self._revision = 0  # of our last write
+        self._writing = False
+        self._meanwhile: Object | None = None  # the Pod as it was told while we were writing
         self._urgent = asyncio.Event()
         self._offered = asyncio.Event()
         self._idle = asyncio.Event()
@@ -42,6 +47,18 @@ class StatusWriter:
         self._offered.set()
         if urgent:
             self._urgent.set()
+
+    def saw(self, pod: Object) -> None:
+        """The server tells what it has; what is older than our last write is no news."""
+        if self._writing:
+            self._meanwhile = pod
+            return
+        if int(pod["metadata"].get("resourceVersion") or 0) < self._revision:
+            return
+        told = {held["type"]: held for held in (pod.get("status") or {}).get("conditions") or ()}
+        ours = self.known.get("conditions") or ()
+        if any(told.get(o["type"], o).get("status") != o.get("status") for o in ours):
+            self.known["conditions"] = list(told.values())
 
     async def flush(self) -> None:
         """Until the newest status is written, or there is nothing to write it to."""
@@ -66,13 +83,20 @@ class StatusWriter:
 
     async def _write(self, part: Object) -> bool:
         body = {"metadata": {"uid": self._uid}, "status": part}
+        self._writing = True
         try:
-            await self._client.patch(self._ref, body, part="status", how="strategic")
+            done = await self._client.patch(self._ref, body, part="status", how="strategic")
+            self._revision = int(done["metadata"].get("resourceVersion") or 0)
         except (NotFound, Conflict) as error:  # another Pod has the name by now
             log.debug("%s: %s", self._ref, error)
             self.gone = True
         except (CloudError, OSError) as error:
             log.info("the status of %s was not written: %s", self._ref, error)
             return False
+        finally:
+            self._writing = False
         self.known.update(part)
+        told, self._meanwhile = self._meanwhile, None
+        if told is not None:
+            self.saw(told)
         return True
