@@ -74,6 +74,7 @@ def test_publishing_goes_on_after_it_was_cut_off_anywhere(tmp_path, driver):
     assert sorted(os.listdir(volume)) == sorted(["..data", os.readlink(volume / "..data"), "a"])
 
 
+@pytest.mark.slow
 def test_readers_see_one_state_or_the_other_never_a_mixture(tmp_path):
     volume = tmp_path / "v"
     publish(volume, {"a": File(b"0"), "b": File(b"0")})
@@ -81,7 +82,10 @@ def test_readers_see_one_state_or_the_other_never_a_mixture(tmp_path):
 
     def read():
         while not done.is_set():
-            folder = os.open(volume / "..data", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                folder = os.open(volume / "..data", os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:
+                continue  # between reading the link and following it, that state has gone
             try:
                 pair = []
                 for name in ("a", "b"):
@@ -97,7 +101,7 @@ def test_readers_see_one_state_or_the_other_never_a_mixture(tmp_path):
 
     thread = threading.Thread(target=read)
     thread.start()
-    for n in range(1, 200):
+    for n in range(1, 50):
         publish(volume, {"a": File(b"%d" % n), "b": File(b"%d" % n)})
     done.set()
     thread.join()
