@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.paths import Paths, sync_folder
+from jindou.machine.images.paths import Paths
 from jindou.machine.images.streams import digest_of
 
 LARGEST_DOCUMENT = 8 << 20  # of a manifest or a configuration
@@ -62,12 +62,10 @@ class Blobs:
             path.unlink(missing_ok=True)
 
     def keep(self, file: IO[bytes], digest: str) -> None:
-        """Name a received file whose content was verified while it was written."""
+        """Name a received file whose content was verified while it was written. It is safe on the
+        disk when the index names it, which waits for all that came before."""
         file.flush()
-        os.fsync(file.fileno())
-        target = self.path(digest)
-        os.rename(file.name, target)
-        sync_folder(target.parent)
+        os.rename(file.name, self.path(digest))
 
     def all(self) -> list[str]:
         return [

@@ -110,12 +110,14 @@ async def _make(
     below = None
     if recipe.base:
         below, _ = await _make(contents, threads, recipe.base, False, report)
-    mark = mark_of(recipe, below.digest if below else "", "\n".join((suite.name, *suite.sources)))
-    if (image := made_before(contents, mark, name)) and not force:
-        await in_thread(None, lambda tell: contents.tag(image.digest, name))
-        return contents.find(image.digest) or image, False
+    made_of = below.digest if below else "\n".join(packages.OPTIONS)
+    mark = mark_of(recipe, made_of, "\n".join((suite.name, *suite.sources)))
+    if (old := made_before(contents, mark, name)) and not force:
+        await in_thread(None, lambda tell: contents.tag(old.digest, name))
+        return contents.find(old.digest) or old, False
     work = contents.paths.fresh()
     work.mkdir(mode=0o711)
+    hold = ExitStack()
     try:
         if below is None:
             made = work / "base.tar"
@@ -123,6 +125,8 @@ async def _make(
             await packages.make_base(suite, made, work, report)
         else:
             how = [f"apt-get install {' '.join(recipe.packages)}"]
+            content = contents.record(below.digest).content
+            hold.enter_context(contents.holding()).add(below.digest, *content)
             lower, _ = contents.lower(below.digest)
             made = await packages.add_packages(recipe, lower, work, report)
         image = await in_thread(
@@ -130,6 +134,7 @@ async def _make(
         )
         return image, True
     finally:
+        hold.close()
         await in_thread(None, lambda tell: remove(work))
 
 

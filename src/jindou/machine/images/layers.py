@@ -21,7 +21,7 @@ import orjson
 from jindou.machine.images import ImageError
 from jindou.machine.images.inside import FOLDER
 from jindou.machine.images.paths import Paths
-from jindou.machine.images.streams import counted, inflate
+from jindou.machine.images.streams import Ahead, counted, inflate
 from jindou.machine.images.unpack import Owner, Parts, Unpacked, unpack
 
 MOST_ROUNDS = 8
@@ -101,7 +101,8 @@ class Layers:
                 os.makedirs(os.path.dirname(place), exist_ok=True)
                 os.symlink(target, place)
             state = hashlib.new(diff.partition(":")[0] or "sha256")
-            unpacked = unpack(counted(inflate(pieces), state), root)
+            with Ahead(inflate(pieces)) as plain:
+                unpacked = unpack(counted(plain, state), root)
             found = f"{state.name}:{state.hexdigest()}"
             if diff and found != diff:
                 raise ImageError(f"a layer is damaged: it unpacks to {found}, not to {diff}")

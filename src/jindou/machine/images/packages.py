@@ -33,6 +33,10 @@ SLIM = (
     "path-include=/usr/share/locale/locale.alias",
     "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
 )  # fmt: skip
+OPTIONS = (
+    "--variant=minbase", "--format=tar", *(f"--dpkgopt={option}" for option in SLIM),
+    '--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname"',  # this machine's
+)  # fmt: skip
 NEW = re.compile(r"\d+ upgraded, (\d+) newly installed")
 LINES = re.compile(r"(Get:\d+ \S+ \S+ \S+ (\S+)|Unpacking (\S+)|Setting up (\S+)) ")
 
@@ -158,7 +162,7 @@ async def make_base(suite: Suite, tar: Path, work: Path, report: Report) -> None
         '--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname"'
     )  # this machine's
     await watch(
-        (*CONFINED, "mmdebstrap", "--verbose", "--variant=minbase", "--format=tar", *options,
+        (*CONFINED, "mmdebstrap", "--verbose", *OPTIONS,
          suite.name, str(tar), *suite.sources),
         {"TMPDIR": str(work)}, report,
     )  # fmt: skip

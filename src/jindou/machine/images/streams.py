@@ -89,6 +89,67 @@ class Feed:
             yield piece
 
 
+class Ahead:
+    """Runs a stage of the way in a thread of its own, some pieces ahead of its reader.
+
+    The thread has ended when the `with` block has; it stops at its next piece where it must.
+    """
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._source = pieces
+        self._pieces: deque[bytes] = deque()
+        self._size = 0
+        self._condition = threading.Condition()
+        self._error: BaseException | None = None
+        self._ended = False
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="images-ahead", daemon=True)
+
+    def __enter__(self) -> Iterator[bytes]:
+        self._thread.start()
+        return self._read()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        with self._condition:
+            self._stopped = True
+            self._condition.notify_all()
+        self._thread.join()
+        if isinstance(error, Exception) and self._error not in (None, error):
+            raise self._error from error  # what came first is the reason
+
+    def _run(self) -> None:
+        try:
+            for piece in self._source:
+                with self._condition:
+                    while self._size > HIGH_WATER and not self._stopped:
+                        self._condition.wait()
+                    if self._stopped:
+                        return
+                    self._pieces.append(piece)
+                    self._size += len(piece)
+                    self._condition.notify_all()
+        except BaseException as error:
+            self._error = error
+        finally:
+            with self._condition:
+                self._ended = True
+                self._condition.notify_all()
+
+    def _read(self) -> Iterator[bytes]:
+        while True:
+            with self._condition:
+                while not self._pieces and not self._ended:
+                    self._condition.wait()
+                if not self._pieces:
+                    break
+                piece = self._pieces.popleft()
+                self._size -= len(piece)
+                self._condition.notify_all()
+            yield piece
+        if self._error is not None:
+            raise self._error
+
+
 def read_file(file: IO[bytes], size: int | None = None) -> Iterator[bytes]:
     """From where the file stands: to its end, or `size` bytes."""
     while size is None or size > 0:
