@@ -45,3 +45,18 @@ def waiting_after(held: Progress, error: Exception, now: float) -> None:
     reason = "CreateContainerConfigError" if known else "CreateContainerError"
     held.waiting = Waiting(reason, str(error) or type(error).__name__)
     held.retry_at = now + held.tries.delay()
+
+
+def settle(held: Progress, pod: Object, container: Object) -> list[tuple[str, str, str]]:
+    """From now on the back-off shows; the events that say so."""
+    held.waiting, held.later = held.later, None
+    reason = held.waiting.reason if held.waiting else ""
+    if reason == "CrashLoopBackOff":
+        meta = pod["metadata"]
+        where = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
+        said = f"Back-off restarting failed container {held.name} in pod {where}"
+        return [("Warning", "BackOff", said)]
+    if reason == "ImagePullBackOff":
+        said = f'Back-off pulling image "{container["image"]}"'
+        return [("Normal", "BackOff", said), ("Warning", "Failed", "Error: ImagePullBackOff")]
+    return []

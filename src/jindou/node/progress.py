@@ -26,6 +26,7 @@ KEPT = (
     "attempt", "phase", "unit", "restarts", "image", "image_id", "began", "posted", "started",
     "ending", "terminated", "last",
 )  # fmt: skip
+ACTED_ON = ("deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations")
 
 
 class Waiting(NamedTuple):
@@ -133,3 +134,14 @@ def specifications(pod: Object) -> dict[str, Object]:
     spec = pod["spec"]
     parts = ("initContainers", "containers", "ephemeralContainers")
     return {container["name"]: container for part in parts for container in spec.get(part) or ()}
+
+
+def same_wish(before: Object, pod: Object) -> bool:
+    """Has nothing changed that a worker acts on? Mostly it is the echo of its own status."""
+    told, meta, old = pod.get("status") or {}, pod["metadata"], before["metadata"]
+    return (
+        all(old.get(name) == meta.get(name) for name in ACTED_ON)
+        and before["spec"] == pod["spec"]
+        and not pod["spec"].get("readinessGates")
+        and told.get("phase") not in ("Succeeded", "Failed")
+    )

@@ -107,8 +107,9 @@ class Worker:
                 prober.start()
 
     def update(self, pod: Object) -> None:
-        self.pod = pod
-        self.writer.saw(pod)
+        before, self.pod = self.pod, pod
+        if not self.writer.saw(pod) and same_wish(before, pod):
+            return
         for name, held in ephemeral_of(pod).items():
             self.progress.setdefault(name, held)
         self.containers = specifications(pod)

@@ -48,17 +48,20 @@ class StatusWriter:
         if urgent:
             self._urgent.set()
 
-    def saw(self, pod: Object) -> None:
-        """The server tells what it has; what is older than our last write is no news."""
+    def saw(self, pod: Object) -> bool:
+        """The server tells what it has; what is older than our last write is no news.
+        True: someone else wrote a condition of ours."""
         if self._writing:
             self._meanwhile = pod
-            return
+            return False
         if int(pod["metadata"].get("resourceVersion") or 0) < self._revision:
-            return
+            return False
         told = {held["type"]: held for held in (pod.get("status") or {}).get("conditions") or ()}
         ours = self.known.get("conditions") or ()
         if any(told.get(o["type"], o).get("status") != o.get("status") for o in ours):
             self.known["conditions"] = list(told.values())
+            return True
+        return False
 
     async def flush(self) -> None:
         """Until the newest status is written, or there is nothing to write it to."""
