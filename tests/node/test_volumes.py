@@ -12,6 +12,7 @@ import pytest
 
 from jindou.control.api import certificates
 from jindou.machine.volumes.local import LocalVolumes
+from jindou.node.images import Puller
 from jindou.node.references import References, Token
 from jindou.node.storage import ephemeral_excess, memory_size
 from jindou.node.volume_mounts import MountRefused, plan_mount, plan_subpath
@@ -27,7 +28,7 @@ from jindou.objects.kinds import (
 )
 from jindou.settings import Settings
 from tests.machine.isolation import isolated
-from tests.node.machine import cloud
+from tests.node.machine import Store, cloud
 
 
 class World:
@@ -373,3 +374,22 @@ def test_which_limit_of_local_storage_is_exceeded():
     assert ephemeral_excess(pod, {"a": 500, "b": 500}, {"e": 1000}) == ""
     assert ephemeral_excess(pod, {"a": 500, "b": 500}, {"e": 2000}) == "Pod ephemeral local storage usage exceeds the total limit of containers 2Ki. "  # fmt: skip
     assert ephemeral_excess(pod, {"a": 1025, "b": 0}, {}) == 'Container a exceeded its local ephemeral storage limit "1Ki". '  # fmt: skip
+
+
+@world
+async def test_an_image_is_mounted_as_a_volume_and_let_go(world):
+    folder = world.volumes._data.parent.parent
+    images, told = Store(folder), []
+    puller = Puller(images, world.references, lambda *event: told.append(event))
+    volumes = Volumes(world.settings, LocalVolumes(), world.references, world.client, puller=puller)
+    pod = await world.pod({"name": "model", "image": {"reference": "r.io/model:1"}})
+    for _ in range(2):
+        assert await volumes.prepare(pod) == {"model": folder}
+    assert images.mounted == {f"{pod['metadata']['uid']}-volume-model"}
+    (mount,) = volumes.mounts(pod, pod["spec"]["containers"][0], {"model": folder})
+    assert "ro" in mount.options
+    await volumes.release(pod["metadata"]["uid"])
+    assert images.mounted == set()
+    pod["spec"]["volumes"][0]["image"] = {"reference": "r.io/missing:1", "pullPolicy": "Never"}
+    with pytest.raises(VolumeError, match="is not present with pull policy of Never"):
+        await volumes.prepare(pod)

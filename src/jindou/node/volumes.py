@@ -54,7 +54,7 @@ class Prepared:
         self.read_only: set[str] = set()
         self.tokens: dict[tuple[str, payloads.TokenWish], Token] = {}
         self.due: dict[tuple[str, payloads.TokenWish], float] = {}  # Unix seconds: renew then
-        self.images: list[str] = []  # mounted for volumes, by unit
+        self.images: set[str] = set()  # mounted for volumes, by unit
 
 
 class Volumes:
@@ -209,7 +209,7 @@ class Volumes:
             image = await self._puller.ensure(held.pod, {"image": volume["image"]["reference"], "imagePullPolicy": volume["image"].get("pullPolicy"), "name": name})  # fmt: skip
             unit = f"{uid}-volume-{name}"
             root = await self._puller.images.mount(image.digest, unit)
-            held.images.append(unit)
+            held.images.add(unit)
             held.read_only.add(name)
             return root
         raise Refused("no volume plugin matched")
