@@ -45,7 +45,8 @@ class Blobs:
 
     def put(self, data: bytes, algorithm: str = "sha256") -> str:
         digest = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
-        if not self.has(digest):
+        path = self.path(digest)
+        if not path.exists() or path.read_bytes() != data:
             with self.receive() as file:
                 file.write(data)
                 self.keep(file, digest)

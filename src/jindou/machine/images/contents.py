@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import threading
@@ -27,6 +28,8 @@ from jindou.machine.images.paths import Paths, write_file
 from jindou.machine.images.references import is_digest, parse
 from jindou.machine.images.unpack import Owner
 from jindou.settings import Settings
+
+log = logging.getLogger("jindou.images")
 
 
 class Record(NamedTuple):
@@ -58,8 +61,7 @@ class Contents:
         self._names: Mapping[str, str] = {}
         self._images: dict[str, Image] = {}
         self._load()
-        for left in self.paths.work.iterdir():
-            remove(left)
+        self.leftovers = [*self.paths.work.iterdir()]  # of jobs that were killed; to be removed
         self.sweep({*self._records})
 
     def close(self) -> None:
@@ -73,6 +75,7 @@ class Contents:
         return found
 
     def find(self, reference: str) -> Image | None:
+        """One that turns out to be damaged is not here: getting it again puts it right."""
         digest = self.resolve(reference)
         return self._image(digest) if digest else None
 
@@ -97,7 +100,11 @@ class Contents:
         record = self._records.get(digest)
         if record is None:
             return None
-        config = manifests.configuration(self.blobs.read(record.config), len(record.layers))
+        try:
+            config = manifests.configuration(self.blobs.read(record.config), len(record.layers))
+        except ImageError as error:
+            log.error("image %s can't be used: %s", digest, error)
+            return None
         names = tuple(sorted(name for name, of in self._names.items() if of == digest))
         made = self._images[digest] = Image(digest, names, config, record.size)
         return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from weakref import WeakValueDictionary
 
 from jindou.machine.images import Image, ImageError, Progress, Report, manifests
@@ -72,7 +72,8 @@ class Puller:
         wanted = found.config
         hold.add(wanted.digest)
         if self._contents.blobs.has(wanted.digest):
-            return await in_thread(None, lambda tell: self._contents.blobs.read(wanted.digest))
+            with suppress(ImageError):  # damaged here: fetched again
+                return await in_thread(None, lambda tell: self._contents.blobs.read(wanted.digest))
         data = await registry.document(wanted)
         await in_thread(
             None,

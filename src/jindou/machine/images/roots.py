@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -28,8 +28,10 @@ PLAIN_ROOT = Owner(0o755, 0, 0)
 
 
 class Roots:
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, discard: Callable[[Path], object] = remove) -> None:
+        """`discard` removes a folder that is out of sight; it may take its time."""
         self._paths = paths
+        self._discard = discard
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._volatile = True
         self._user_xattrs = _only_user_xattrs(paths.empty)
@@ -117,7 +119,7 @@ class Roots:
             mounts.unmount(place)
         away = self._paths.fresh()
         os.rename(folder, away)
-        remove(away)
+        self._discard(away)
 
     def usage(self, unit: str) -> int:
         """Bytes on disk that its writable layer takes."""

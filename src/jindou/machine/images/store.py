@@ -25,7 +25,7 @@ from jindou.machine.images import (
     exports,
     packages,
 )
-from jindou.machine.images.contents import Contents
+from jindou.machine.images.contents import Contents, remove
 from jindou.machine.images.pulls import Puller
 from jindou.machine.images.references import Reference, is_digest, parse
 from jindou.machine.images.registry import Registry
@@ -76,8 +76,10 @@ class ImageStore:
         """`insecure`: registries that are spoken to without TLS; `pause`: seconds, before the
         second attempt at one that fails (each further one waits twice as long)."""
         self._contents = Contents(settings)
-        self._roots = Roots(self._contents.paths)
         self._threads = ThreadPoolExecutor(LONG_JOBS, thread_name_prefix="images")
+        self._roots = Roots(self._contents.paths, self._discard)
+        for left in self._contents.leftovers:
+            self._discard(left)
         self._puller = Puller(self._contents, self._threads)
         self._bootstrapping = asyncio.Lock()
         self._insecure = frozenset(insecure)
@@ -93,6 +95,9 @@ class ImageStore:
             self._pool.close()
         self._threads.shutdown(wait=True)
         self._contents.close()
+
+    def _discard(self, folder: Path) -> None:
+        self._threads.submit(remove, folder)
 
     @property
     def problems(self) -> list[str]:
