@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +309,30 @@ def test_kubectl_and_a_custom_resource(tmp_path: Path) -> None:
         assert code == 1
 
     on_kubectl(tmp_path, scenario)
+
+
+JUNK: tuple[Any, ...] = (None, 5, "x", [], {}, True, [1], {"a": 1}, 1.5, -1)
+
+
+def places(held: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield at
+    for key in (
+        held if isinstance(held, dict) else range(len(held) if isinstance(held, list) else 0)
+    ):
+        yield from places(held[key], (*at, key))
+
+
+def test_junk_anywhere_in_a_schema_is_a_fault_and_no_crash() -> None:
+    async def scenario(api: Api) -> None:
+        whole = definition()
+        for place in places(whole["spec"]["versions"][0]["schema"]):
+            for junk in JUNK:
+                given = copy(whole)
+                held = given["spec"]["versions"][0]
+                for key in ("schema", *place)[:-1]:
+                    held = held[key]
+                held[("schema", *place)[-1]] = junk
+                answer = await api.ask("POST", f"{DEFINITIONS}?dryRun=All", given)
+                assert answer.status in (201, 400, 422), (place, junk, answer.json)
+
+    on_api(scenario)

@@ -301,7 +301,8 @@ def from_document(node: Mapping[str, Any]) -> Schema:
         node.get("type", ""),
         format=node.get("format", ""),
         properties={
-            name: from_document(child) for name, child in node.get("properties", {}).items()
+            name: from_document(child or {})
+            for name, child in (node.get("properties") or {}).items()
         },
         additional=from_document(additional)
         if isinstance(additional, dict)

@@ -55,10 +55,10 @@ def either(node: Mapping[str, Any], at: str) -> Iterator[tuple[Any, str]]:
     if extra is not None and not isinstance(extra, bool):
         yield extra, f"{at}.additionalProperties"
     for name, child in (node.get("properties") or {}).items():
-        yield from either(child, f"{at}.properties[{name}]")
+        yield from either(child or {}, f"{at}.properties[{name}]")
     for word in JUNCTORS:
         for n, child in enumerate(node.get(word) or ()):
-            yield from either(child, f"{at}.{word}[{n}]")
+            yield from either(child or {}, f"{at}.{word}[{n}]")
     if node.get("not"):
         yield from either(node["not"], f"{at}.not")
 
@@ -126,8 +126,8 @@ def _node(node: Mapping[str, Any], at: str, found: list[Fault], *, root: bool = 
     for name, child in (properties or {}).items():
         if root and name in ("metadata", "apiVersion", "kind"):
             continue
-        if isinstance(child, dict):
-            _node(child, f"{at}.properties[{name}]", found)
+        if isinstance(child, dict | None):  # null is an empty schema
+            _node(child or {}, f"{at}.properties[{name}]", found)
     if isinstance(additional, dict):
         _node(additional, f"{at}.additionalProperties", found)
     if isinstance(items, list):
@@ -222,7 +222,7 @@ def _list_keys(items: Any, keys: Sequence[str], at: str, found: list[Fault]) -> 
                     "entries must all be names of item properties",
                 )
             )
-        elif key not in needed and "default" not in held[key]:
+        elif key not in needed and "default" not in (held[key] or {}):
             found.append(
                 required(
                     f"{at}.items.properties[{key}].default",
