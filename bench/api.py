@@ -34,6 +34,7 @@ FLOOR = """
     body = Path(sys.argv[2]).read_bytes()
     answer = Response(200, body, (("Content-Type", "application/json"),))
     async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         await serve(lambda request: answer, [listening("127.0.0.1", int(sys.argv[1]))], server_tls(Path(sys.argv[3])))
         await asyncio.Event().wait()
     asyncio.Runner(loop_factory=loop_factory()).run(main())
