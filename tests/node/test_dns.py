@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jindou.machine.network import Plug
+from jindou.machine.network.bridge import BridgeNetwork
 from jindou.node.dns import Names, resolv_conf
 from jindou.node.names import wire
 from jindou.node.names.forward import Cache, lifetime
 from jindou.node.names.listeners import Listeners
 from jindou.node.names.wire import Edns, Malformed, Message, Question, Record
+from jindou.node.services import Services
 from jindou.objects.errors import Unavailable
 from jindou.settings import Settings
+from tests.machine.isolation import isolated
 from tests.node.feed import Feed, endpoint, endpoint_slice, pod, service
 
 # ---------------------------------------------------------------- packets
@@ -412,6 +417,43 @@ def test_a_large_answer_is_truncated_and_told_whole_over_tcp(tmp_path):
             assert "flags:\tqr\taa\ttc\trd\tra;" in out
             out = await dig(served.port, "+short", f"db.{SVC}", "A")
             assert len(out.split()) == 199
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("taken", [False, True])
+@isolated
+def test_a_unit_asks_the_gateway_also_where_another_program_has_its_port(tmp_path, taken):
+    async def scenario():
+        network = BridgeNetwork(Settings(run=str(tmp_path / "run")))
+        await network.open()
+        unit = await network.attach(Plug("one", "one"))
+        feeds = [Feed(*SERVICES), Feed(*SLICES)]
+        following = Services(network, *feeds, "here")
+        served = Names(
+            Settings(), *feeds, addresses=network.gateway, resolvers=tmp_path / "none",
+            move=following.move,
+        )  # fmt: skip
+        other = Listeners(lambda *_: None)
+        await other.open(["0.0.0.0"] if taken else [], 53)
+        await served.start()
+        assert (served.port == 53) != taken
+        following.start()
+        for transport in ("+notcp", "+tcp"):
+            for address in network.gateway:
+                words = ["+short", transport, "+tries=3", "+time=2", f"@{address}", f"web.{SVC}"]
+                process = await asyncio.create_subprocess_exec(
+                    "nsenter", f"--net={unit.namespaces['network']}", "dig", *words,
+                    stdout=asyncio.subprocess.PIPE,
+                )  # fmt: skip
+                assert await process.communicate() == (b"10.211.0.9\n", None)
+        await served.stop()
+        await other.close()
+        await following.stop()
+        await network.close()
 
     asyncio.run(scenario())
 
