@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from jindou.node import status
+from jindou.node.clock import Clock
 from jindou.node.environment import ConfigError
 from jindou.node.images import PullError
 from jindou.node.progress import Progress, Waiting
@@ -30,6 +32,14 @@ def back_off_after_exit(held: Progress, pod: Object, now: float, message: str = 
     delay = duration(held.backoff.delay)
     said = f"back-off {delay} restarting failed container={held.name} pod={where}"
     held.later, held.settle_at = Waiting("CrashLoopBackOff", said), now + SETTLE
+
+
+def start_failed(held: Progress, pod: Object, message: str, clock: Clock) -> None:
+    """The runtime said no: as if it had run, and exited with 128."""
+    held.terminated = status.terminated(held, 128, "StartError", message, clock.wall())
+    held.phase = "exited"
+    if not held.done:
+        back_off_after_exit(held, pod, clock.now(), message)
 
 
 def waiting_after(held: Progress, error: Exception, now: float) -> None:

@@ -23,12 +23,13 @@ from jindou.machine.runtimes import State
 from jindou.machine.volumes import VolumesError
 from jindou.node import Running, storage, units
 from jindou.node.admission import refusal
+from jindou.node.ending import TERMINAL
 from jindou.node.parts import Parts
 from jindou.node.progress import Progress
 from jindou.node.records import Record
 from jindou.node.sandbox import release_sandbox
 from jindou.node.starting import remove_logs
-from jindou.node.workers import TERMINAL, Worker
+from jindou.node.workers import Worker
 from jindou.objects.errors import BadRequest, NotFound
 from jindou.objects.kinds import Object
 

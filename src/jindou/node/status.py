@@ -76,6 +76,14 @@ def _runs(held: Progress) -> bool:
     return held.phase in ("running", "starting")
 
 
+def is_fresh(seen: Seen) -> bool:
+    """Nothing has happened yet that anyone waits to hear of."""
+    return phase(seen) == "Pending" and not any(
+        held.waiting or held.terminated or held.phase == "running"
+        for held in seen.progress.values()
+    )
+
+
 def container_status(held: Progress, seen: Seen, image: str) -> Object:
     runs = held.phase == "running"
     if held.role == "init":

@@ -27,14 +27,14 @@ from jindou.machine.runtimes import StartFailed, State
 from jindou.machine.volumes import VolumesError
 from jindou.node import adoption, status
 from jindou.node.clock import unstamp
+from jindou.node.ending import TERMINAL, judge, time_to_stop
 from jindou.node.events import pod_ref
-from jindou.node.failures import back_off_after_exit, settle, waiting_after
+from jindou.node.failures import back_off_after_exit, settle, start_failed, waiting_after
 from jindou.node.leaving import give_back, remove_object
 from jindou.node.parts import Parts
 from jindou.node.plan import Plan, plan
 from jindou.node.probing import Prober
 from jindou.node.progress import (
-    Failing,
     Progress,
     ephemeral_of,
     progress_of,
@@ -51,8 +51,6 @@ from jindou.node.writer import StatusWriter
 from jindou.objects.kinds import Object
 
 log = logging.getLogger("jindou.pods")
-TERMINAL = ("Succeeded", "Failed")
-DEADLINE = "Pod was active on the node longer than the specified deadline"
 
 
 class Worker:
@@ -214,14 +212,11 @@ class Worker:
             prober.stop()
         if self._cleaning:
             await asyncio.wait(list(self._cleaning))
-        if self.halted or (self.outcome.phase and not self.progress_made):
+        made = self.sandbox or any(held.attempt >= 0 for held in self.progress.values())
+        if self.halted or (self.outcome.phase and not made):
             return
         await give_back(self.pod, self.parts)
         self.sandbox = None
-
-    @property
-    def progress_made(self) -> bool:
-        return self.sandbox is not None or any(h.attempt >= 0 for h in self.progress.values())
 
     async def _close(self) -> None:
         """Let go without touching what runs. A unit that is half started is waited for."""
@@ -238,28 +233,18 @@ class Worker:
 
     def _notice(self, now: float) -> float | None:
         """Whether it has to end; else when it will have to."""
-        meta, spec = self.pod["metadata"], self.pod["spec"]
-        grace = float(spec.get("terminationGracePeriodSeconds") or 0)
-        told = self.pod.get("status") or {}
-        if meta.get("deletionTimestamp") or self.gone:
-            grace = float(meta.get("deletionGracePeriodSeconds", grace))
-            if self._adopted and (stamped := meta.get("deletionTimestamp")):
-                grace = min(grace, max(unstamp(stamped) - self.parts.clock.wall() + 1, 0.0))
-            self._end("deletion", grace)
-        elif self.halted:
-            self._end("halt", grace)
-        elif told.get("phase") in TERMINAL and not self.outcome.phase:
-            self.outcome = Outcome(told["phase"], told.get("reason", ""), told.get("message", ""))
-            self._end("eviction", grace)
-        seconds = spec.get("activeDeadlineSeconds")
-        if seconds is None or self.ending:
-            return None
-        left = self.start_time + float(seconds) - self.parts.clock.wall()
-        if left > 0:
-            return now + left
-        self.outcome = Outcome("Failed", "DeadlineExceeded", DEADLINE)
-        self.say("Normal", "DeadlineExceeded", DEADLINE)
-        self._end("deadline", grace)
+        wall = self.parts.clock.wall()
+        found = judge(
+            self.pod, self.start_time, wall,
+            gone=self.gone, halted=self.halted, adopted=self._adopted,
+        )  # fmt: skip
+        if not found.why:
+            return None if found.left is None or self.ending else now + found.left
+        if found.outcome and not (self.outcome.phase or self.ending):
+            self.outcome = found.outcome
+            if found.why == "deadline":
+                self.say("Normal", found.outcome.reason, found.outcome.message)
+        self._end(found.why, found.grace)
         return None
 
     def _end(self, why: str, grace: float) -> None:
@@ -352,7 +337,10 @@ class Worker:
         try:
             state = await start_container(Start(self, self.sandbox, container, held))
         except StartFailed as error:
-            self._start_failed(held, str(error))
+            start_failed(held, self.pod, str(error), clock)
+            self.begun = self.begun or held.role == "main"
+            self.say("Warning", "Failed", f"Error: {error}", held.name)
+            self.record()
             return
         except Exception as error:
             if held.phase == "starting":
@@ -375,26 +363,10 @@ class Worker:
         self.record()
         self._wake.set()
 
-    def _start_failed(self, held: Progress, message: str) -> None:
-        """The runtime said no: as if it had run, and exited with 128."""
-        wall, now = self.parts.clock.wall(), self.parts.clock.now()
-        held.terminated = status.terminated(held, 128, "StartError", message, wall)
-        held.phase = "exited"
-        self.begun = self.begun or held.role == "main"
-        if not held.done:
-            back_off_after_exit(held, self.pod, now, message)
-        self.say("Warning", "Failed", f"Error: {message}", held.name)
-        self.record()
-
     def _stop(self, name: str, now: float) -> None:
         held = self.progress[name]
-        failing = held.failing or Failing("", None)
-        spec = float(self.pod["spec"].get("terminationGracePeriodSeconds") or 0)
-        if self.ending:
-            grace, message = max(self.end_at - now, 0.0), f"Stopping container {name}"
-        else:
-            grace = spec if failing.grace is None else float(failing.grace)
-            message = failing.message or f"Stopping container {name}"
+        left = self.end_at - now if self.ending else None
+        grace, message = time_to_stop(held, self.pod, left)
         before = self._stops.get(name)
         if before and before[1] <= now + grace + 0.5:
             return
@@ -418,22 +390,15 @@ class Worker:
         target = self.progress.get(container.get("targetContainerName") or "")
         return (shared[0] if shared else 0), (target.process if target else 0)
 
-    def seen(self) -> Seen:
-        return Seen(
+    def _publish(self) -> None:
+        if self.halted or self.gone or self._told:
+            return
+        seen = Seen(
             self.pod, self.progress, self.sandbox is not None, self.addresses,
             self.parts.host_addresses, self.start_time, self.begun,
             self.ending or self.over, self.outcome,
         )  # fmt: skip
-
-    def _publish(self) -> None:
-        if self.halted or self.gone or self._told:
-            return
-        seen = self.seen()
         outside = (self.pod.get("status") or {}).get("conditions") or ()
         told = {**self.writer.known, "conditions": self.writer.known.get("conditions") or outside}
         found = status.status(seen, told, self.parts.clock.wall())
-        fresh = found["phase"] == "Pending" and not any(
-            held.waiting or held.terminated or held.phase == "running"
-            for held in self.progress.values()
-        )
-        self.writer.offer(found, urgent=not fresh)
+        self.writer.offer(found, urgent=not status.is_fresh(seen))
