@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import shlex
+import shutil
 import stat
 import subprocess
 import sys
+import tarfile
+import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,7 +22,7 @@ from jindou.machine.images.contents import read_index
 from jindou.machine.images.store import ImageStore
 from jindou.machine.linux import mounts
 from jindou.settings import Settings
-from tests.machine.isolation import isolated
+from tests.machine.isolation import isolated, shell
 from tests.machine.tars import entry, tar
 from tests.machine.test_images_archives import docker_archive
 
@@ -68,6 +73,7 @@ def test_overlayfs_merges_what_the_layers_say(tmp_path, awkward):
             async with opened(folder) as store:
                 image = await load(store, tmp_path, BASE, TOP)
                 place = await store.mount(image.digest, "u")
+                assert shell(f"findmnt -no OPTIONS {shlex.quote(str(place))}").count("volatile")
                 assert sorted(os.listdir(place / "etc")) == ["b", "c"]
                 assert sorted(os.listdir(place / "var")) == ["y"]
                 assert stat.S_IMODE(place.stat().st_mode) == 0o711
@@ -155,6 +161,56 @@ def test_a_cancelled_mount_is_over_when_it_returns(tmp_path):
                 assert os.listdir(tmp_path / "data" / "units") == []
 
     asyncio.run(scenario())
+
+
+WITHOUT_ROOT = """
+import asyncio, os, sys
+from pathlib import Path
+from jindou.machine.images.store import ImageStore
+from jindou.settings import Settings
+
+async def main():
+    store = ImageStore(Settings(data=sys.argv[1]))
+    async for progress in store.load(Path(sys.argv[2])):
+        pass
+    root = await store.mount(store.find("app:1").digest, "u")
+    print(sorted(os.listdir(root / "etc")), sorted(os.listdir(root / "var")))
+    await store.unmount("u")
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.root
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare")
+def test_in_a_user_namespace_without_root(tmp_path):
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / "archive.tar").write_bytes(
+            docker_archive("app:1", *map(without_owners, (BASE, TOP)))
+        )
+        os.chown(home, 12345, 12345)
+        (home / "archive.tar").chmod(0o644)
+        words = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "unshare", "-Urm"]
+        said = subprocess.run(
+            [*words, sys.executable, "-c", WITHOUT_ROOT, home / "data", home / "archive.tar"],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        assert said.stdout == "['b', 'c'] ['y']\n", said.stderr
+
+
+def without_owners(layer):
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        made = [(info, archive.extractfile(info)) for info in archive]
+        for info, _ in made:
+            info.uid = info.gid = 0
+        return tar(*((info, file.read() if file else b"") for info, file in made))
 
 
 def test_one_store_at_a_time(tmp_path):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import stat
 import tarfile
+import threading
 
 import pytest
 import zstandard
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from jindou.machine.images import ImageError
 from jindou.machine.images.layers import is_opaque
-from jindou.machine.images.streams import inflate, verified
+from jindou.machine.images.streams import Ahead, inflate, verified
 from jindou.machine.images.tar import Source, TarError, entries, number, parse_pax
 from jindou.machine.images.unpack import unpack
 from tests.machine.tars import entry, pieces, tar
@@ -356,6 +358,35 @@ def test_bytes_are_verified():
     for data, size in ((b"abd", 3), (b"abc", 2), (b"abc", 4), (b"ab", 3)):
         with pytest.raises(ImageError, match="damaged"):
             list(verified(iter([data]), digest, size))
+
+
+def test_a_stage_in_a_thread_of_its_own():
+    def stage(count, error=None):
+        for number_ in range(count):
+            yield bytes([number_]) * (1 << 20)
+        if error:
+            raise error
+
+    with Ahead(stage(20)) as ahead:
+        assert [piece[0] for piece in ahead] == [*range(20)]
+    with Ahead(stage(100)) as ahead:
+        next(ahead)  # leaving early ends the thread
+    with pytest.raises(ImageError, match="first"), Ahead(stage(2, ImageError("first"))) as ahead:
+        list(ahead)
+
+    def fails_at_both_ends():
+        with Ahead(stage(1, ImageError("the reason"))) as ahead:
+            list(itertools.islice(ahead, 1))
+            ahead_thread_ends()
+            raise ValueError("what came of it")
+
+    def ahead_thread_ends():
+        for thread in threading.enumerate():
+            if thread.name == "images-ahead":
+                thread.join(10)
+
+    with pytest.raises(ImageError, match="the reason"):
+        fails_at_both_ends()
 
 
 # whiteouts against a model

@@ -95,7 +95,8 @@ class Contents:
         return [image for digest in [*self._records] if (image := self._image(digest))]
 
     def _image(self, digest: str) -> Image | None:
-        if (made := self._images.get(digest)) is not None:
+        images = self._images  # a change of the names meanwhile begins another table
+        if (made := images.get(digest)) is not None:
             return made
         record = self._records.get(digest)
         if record is None:
@@ -106,7 +107,7 @@ class Contents:
             log.error("image %s can't be used: %s", digest, error)
             return None
         names = tuple(sorted(name for name, of in self._names.items() if of == digest))
-        made = self._images[digest] = Image(digest, names, config, record.size)
+        made = images[digest] = Image(digest, names, config, record.size)
         return made
 
     def lower(self, digest: str) -> tuple[list[Path], Owner | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Collection, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,7 +42,8 @@ class Pulling:
 
     task: asyncio.Task[Image]
 
-    def __init__(self) -> None:
+    def __init__(self, forget: Callable[[], object]) -> None:
+        self._forget = forget
         self._waiting = 0
         self._reports: list[Report] = []
 
@@ -61,6 +62,7 @@ class Pulling:
             if report:
                 self._reports.remove(report)
             if not self._waiting and not self.task.done():
+                self._forget()  # who asks from now on begins anew
                 self.task.cancel()
                 await asyncio.wait([self.task])
                 if not self.task.cancelled():
@@ -93,7 +95,7 @@ class ImageStore:
             await asyncio.wait([pulling.task])
         if self._pool is not None:
             self._pool.close()
-        self._threads.shutdown(wait=True)
+        await in_thread(None, lambda report: self._threads.shutdown())
         self._contents.close()
 
     def _discard(self, folder: Path) -> None:
@@ -154,11 +156,15 @@ class ImageStore:
         key = (parsed.name, tuple(credentials))
         pulling = self._pulls.get(key)
         if pulling is None:
-            pulling = self._pulls[key] = Pulling()
+            pulling = self._pulls[key] = Pulling(lambda: self._pulls.pop(key, None))
             work = self._pull(parsed, credentials, pulling.report)
             pulling.task = asyncio.create_task(work)
-            pulling.task.add_done_callback(lambda _: self._pulls.pop(key, None))
+            pulling.task.add_done_callback(lambda task: self._pulled(key, task))
         return await pulling.wait(report)
+
+    def _pulled(self, key: Hashable, task: asyncio.Task[Image]) -> None:
+        if key in self._pulls and self._pulls[key].task is task:
+            del self._pulls[key]
 
     async def _pull(
         self, reference: Reference, credentials: Collection[Credentials], report: Report

@@ -75,3 +75,5 @@ async def follow(job: Callable[[Report], Awaitable[object]]) -> AsyncIterator[Pr
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()
