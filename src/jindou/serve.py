@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -234,25 +235,19 @@ async def serve_node(settings: Settings) -> int:
     from jindou.node.agent import Agent
     from jindou.node.server import NodeServer
     from jindou.transport.server import serve as listen
-    from jindou.transport.tls import server_context
+    from jindou.transport.tls import client_context, server_context
 
     stop = Stop()
     pki = Path(settings.data) / "pki"
     if not await keys_made(pki, stop):
         return 0
     url = f"https://{bracketed(settings.api_address)}:{settings.api_port}"
-    client = HttpClient.from_files(
-        url, str(pki / "ca.crt"), str(pki / "node.crt"), str(pki / "node.key")
-    )
+    ours = str(pki / "node.crt"), str(pki / "node.key")
+    speaking = client_context(str(pki / "ca.crt"), *ours)
+    client = HttpClient(url, tls=speaking)
     drivers = drivers_of(settings)
     agent = Agent(settings, client, *drivers)
-    tls = server_context(
-        str(pki / "node.crt"),
-        str(pki / "node.key"),
-        str(pki / "ca.crt"),
-        required=True,
-        http2=False,
-    )
+    tls = server_context(*ours, str(pki / "ca.crt"), required=True, http2=False)
     runtime, _, images, _ = drivers
     endpoint = NodeServer(
         settings,
@@ -272,7 +267,10 @@ async def serve_node(settings: Settings) -> int:
     await agent.start()
     web = await listen(endpoint.handler, sockets, tls, report_request)  # who called before waits
     write_pid(settings, "node")
-    tasks = [stop.guard(agent.run(), "the node")]
+    tasks = [
+        stop.guard(agent.run(), "the node"),
+        stop.guard(reload(ours, tls, speaking), "the reload of certificates"),
+    ]
     settle()
     await stop.wait()
     await cancel(tasks)
@@ -280,6 +278,17 @@ async def serve_node(settings: Settings) -> int:
     await agent.stop()
     client.close()
     return stop.code
+
+
+async def reload(files: tuple[str, str], *contexts: ssl.SSLContext) -> None:
+    """The server makes new certificates in time; new connections shall use them."""
+    used = os.stat(files[0]).st_mtime_ns
+    while True:
+        await asyncio.sleep(RENEWAL / 12)
+        if (found := os.stat(files[0]).st_mtime_ns) != used:
+            used = found
+            for context in contexts:
+                context.load_cert_chain(*files)
 
 
 def node_sockets(settings: Settings) -> list[socket.socket]:

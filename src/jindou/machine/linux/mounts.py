@@ -50,7 +50,7 @@ def mount_points(below: str | Path) -> list[str]:
     """Every mount at or below a folder, deepest first: the order in which they can be unmounted."""
     root = str(below).rstrip("/")
     found = []
-    with open("/proc/self/mountinfo", "rb") as file:
+    with open("/proc/thread-self/mountinfo", "rb") as file:
         for line in file:
             place = unescape(line.split(b" ", 5)[4])
             if place == root or place.startswith(f"{root}/"):

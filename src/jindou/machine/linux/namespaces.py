@@ -23,6 +23,7 @@ MOUNT, NETWORK, UTS, IPC = 0x20000, 0x40000000, 0x04000000, 0x08000000
 FLAGS = {"network": NETWORK, "uts": UTS, "ipc": IPC}
 FILES = {"network": "net", "uts": "uts", "ipc": "ipc"}  # names in /proc/PID/ns
 MS_BIND, MNT_DETACH = 0x1000, 0x2
+IN_MEMORY = ("units", "pods")  # folders below the run folder
 NSFS_MAGIC = 0x6E736673
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -116,7 +117,8 @@ def own_mount_namespace(keep: Path, run: Path, hide_unified: bool) -> bool:
     """Move this process into the mount namespace kept at `keep`; False if it had to be made.
 
     In it the host's later mounts appear, and ours never reach the host; a tmpfs over RUN/units
-    holds bundles and states, which would cost milliseconds each on a disk; and the version 2 tree
+    and RUN/pods holds bundles, states and published files, which would cost milliseconds each on a
+    disk; and the version 2 tree
     of a hybrid machine is hidden, as crun refuses such a machine otherwise. Call it once, while
     the process has one thread. It lives until `keep` is unmounted and its last process has ended.
     """
@@ -127,12 +129,13 @@ def own_mount_namespace(keep: Path, run: Path, hide_unified: bool) -> bool:
                 return True
         finally:
             os.close(descriptor)
-    units = run / "units"
-    units.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in IN_MEMORY:
+        (run / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_private(keep.parent)
     _unshare_mounts(keep)
     mounts.mount("", "/", flags=mounts.REC | mounts.SLAVE)
-    mounts.mount("tmpfs", units, "tmpfs", mounts.NOSUID | mounts.NODEV, "mode=700")
+    for name in IN_MEMORY:
+        mounts.mount("tmpfs", run / name, "tmpfs", mounts.NOSUID | mounts.NODEV, "mode=700")
     if hide_unified:
         hidden = "/sys/fs/cgroup/unified"
         mounts.mount("tmpfs", hidden, "tmpfs", mounts.NOSUID | mounts.NODEV, "mode=755")
