@@ -40,11 +40,12 @@ def adopt(
     states: Mapping[str, State],
     now: float,
 ) -> Adopted:
-    """Fills `progress` in from the record, what runs, and what the API was told last."""
+    """Fills `progress` in from the record, what runs, and what the API was told last.
+    `states` are those of the Pod's own units."""
     told = _statuses(pod)
     if record is None and not any(held.get("containerID") for held in told.values()):
         return Adopted()
-    rebooted = record is None or record.rebooted
+    rebooted = (record is None or record.rebooted) and not states
     exits: list[State] = []
     leftovers: list[str] = []
     for held in progress.values():
@@ -64,7 +65,8 @@ def adopt(
     if rebooted:
         _run_again(progress)
     return Adopted(
-        begun=bool(record and record.begun),
+        begun=bool(record and record.begun)
+        or any(held.role == "main" and held.phase == "running" for held in progress.values()),
         start_time=record.start_time if record else 0.0,
         exits=tuple(exits),
         leftovers=tuple(leftovers),

@@ -271,6 +271,8 @@ class Worker:
         """A container has exited: keep what there is to know of it, then free what it held."""
         if prober := self._probers.pop(held.name, None):
             prober.stop()
+        if self._starter and self._starting is held:
+            self._starter.cancel()  # its postStart hook, which has no container any more
         container = self.containers[held.name]
         held.terminated = exit_of(self, container, held, state)
         held.phase, held.ready, held.started, held.process = "exited", False, False, 0
