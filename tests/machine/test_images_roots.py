@@ -147,6 +147,24 @@ def test_a_store_that_opens_again_knows_its_units_and_their_images(tmp_path):
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @isolated
+def test_many_units_at_once(tmp_path):
+    async def scenario():
+        async with opened(tmp_path / "data") as store:
+            image = await load(store, tmp_path, BASE, TOP)
+            names = [f"u{number}" for number in range(60)]
+            roots = await asyncio.gather(*(store.mount(image.digest, name) for name in names))
+            assert len(set(roots)) == len(store.units) == 60
+            await asyncio.gather(*(store.usage(name) for name in names))
+            await asyncio.gather(*map(store.unmount, names))
+            assert store.units == {}
+            assert os.listdir(tmp_path / "data" / "units") == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@isolated
 def test_a_cancelled_mount_is_over_when_it_returns(tmp_path):
     async def scenario():
         async with opened(tmp_path / "data") as store:
@@ -211,6 +229,33 @@ def without_owners(layer):
         for info, _ in made:
             info.uid = info.gid = 0
         return tar(*((info, file.read() if file else b"") for info, file in made))
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("size", [100, 1000])
+def test_a_full_disk_is_said_and_nothing_stays(tmp_path, size):
+    """Too small for a packed layer; and with room for it, but not for what must stay free."""
+
+    @isolated
+    def check():
+        data = tmp_path / "data"
+        data.mkdir()
+        mounts.mount("tmpfs", data, "tmpfs", data=f"size={size}k")
+
+        async def scenario():
+            async with opened(data) as store:
+                with pytest.raises(ImageError, match=r"disk.* is full"):
+                    await load(store, tmp_path, BASE, tar(entry("big", data=os.urandom(300_000))))
+                assert store.all() == []
+                await store.collect(())
+                assert await store.verify() == []
+            assert os.listdir(data / "images" / "work") == []
+            assert os.listdir(data / "images" / "blobs" / "sha256") == []
+
+        asyncio.run(scenario())
+
+    check()
 
 
 def test_one_store_at_a_time(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Roots:
         self._discard = discard
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._volatile = True
+        self._lock = threading.Lock()
         self._user_xattrs = _only_user_xattrs(paths.empty)
         self.images: Mapping[str, str] = {}  # unit -> digest; replaced, never changed
         for folder in paths.units.iterdir():
@@ -58,7 +60,7 @@ class Roots:
                 return root
             self._clear(folder)
             folder.mkdir(mode=0o711)
-        self.images = {**self.images, unit: digest}
+        self._note(unit, digest)
         try:
             (folder / "image.json").write_bytes(orjson.dumps({"image": digest, "boot": self._boot}))
             for name in ("upper", "work", "root"):
@@ -110,7 +112,12 @@ class Roots:
     def unmount(self, unit: str) -> None:
         folder = self._paths.unit(unit)
         self._clear(folder)
-        self.images = {name: digest for name, digest in self.images.items() if name != unit}
+        self._note(unit, "")
+
+    def _note(self, unit: str, digest: str) -> None:
+        with self._lock:
+            others = {name: of for name, of in self.images.items() if name != unit}
+            self.images = {**others, unit: digest} if digest else others
 
     def _clear(self, folder: Path) -> None:
         if not folder.exists():

@@ -7,12 +7,13 @@ coroutine that waits for it returns only when the thread has cleaned up.
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from typing import TypeVar
 
-from jindou.machine.images import Progress, Report
+from jindou.machine.images import ImageError, Progress, Report
 from jindou.machine.images.streams import Stopped
 
 T = TypeVar("T")
@@ -36,12 +37,21 @@ async def in_thread(
     future = loop.run_in_executor(threads, function, tell)
     try:
         return await asyncio.shield(future)
+    except OSError as error:
+        raise ImageError(sentence(error)) from error
     except asyncio.CancelledError:
         stopped.set()
         await asyncio.wait([future])
         if not future.cancelled():
             future.exception()
         raise
+
+
+def sentence(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk that holds the images is full"
+    place = f"{error.filename}: " if error.filename else ""
+    return f"the images on disk can't be used: {place}{error.strerror or error}"
 
 
 async def follow(job: Callable[[Report], Awaitable[object]]) -> AsyncIterator[Progress]:
