@@ -1,4 +1,4 @@
-"""`python -m bench [NAME...]`: start, rest, pods, services, api. Without a name, all of them."""
+"""`python -m bench [NAME...]`: start, rest, pods, network, services, api. Without a name, all of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import os
 import platform
 import sys
 
-from bench import api, pods, rest, services, start
+from bench import api, network, pods, rest, services, start
 from bench.table import Table
 
-BENCHES = {"start": start, "rest": rest, "pods": pods, "services": services, "api": api}
+BENCHES = {
+    "start": start,
+    "rest": rest,
+    "pods": pods,
+    "network": network,
+    "services": services,
+    "api": api,
+}
 
 
 def main(names: list[str]) -> int:

@@ -119,8 +119,9 @@ class Agent:
         self._names: Names | None = None
         if not settings.pretend:
             self._names = Names(
-                settings, self._services_informer, self._slices, self._pods, port=dns_port
-            )
+                settings, self._services_informer, self._slices, self._pods, port=dns_port,
+                move=self._services.move,
+            )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -176,6 +177,7 @@ class Agent:
         await self.volumes.close()
         await self._puller.close()
         await self._references.close()
+        await self._network.leave()
         if closing := getattr(self._runtime, "close", None):
             closing()
 
