@@ -105,7 +105,7 @@ def run(table: Table) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="jb") as name:
         folder = Path(name)
-        cloud = Cloud(settings_for(folder, 3))
+        cloud = Cloud(settings_for(folder))
         try:
             cloud.start("server")
             wait_for_server(cloud)

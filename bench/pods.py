@@ -62,7 +62,7 @@ def run(table: Table) -> None:
         mark = Path(folder) / "mark"
         mark.mkdir()
         os.environ["BENCH_MARK"] = str(mark)
-        cloud = Cloud(settings_for(Path(folder), 3))
+        cloud = Cloud(settings_for(Path(folder)))
         try:
             cloud.start()
             cloud.wait_until_ready()

@@ -27,7 +27,7 @@ def memory(pid: int) -> int:
 
 def run(table: Table) -> None:
     with tempfile.TemporaryDirectory(prefix="jb") as folder:
-        cloud = Cloud(settings_for(Path(folder), 3))
+        cloud = Cloud(settings_for(Path(folder)))
         try:
             cloud.start()
             cloud.wait_until_ready()

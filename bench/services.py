@@ -18,7 +18,7 @@ CHANGES = 20
 
 def run(table: Table) -> None:
     with tempfile.TemporaryDirectory(prefix="jb") as folder:
-        cloud = Cloud(settings_for(Path(folder), 3))
+        cloud = Cloud(settings_for(Path(folder)))
         try:
             cloud.start()
             cloud.wait_until_ready()

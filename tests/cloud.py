@@ -32,8 +32,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def settings_for(folder: Path, number: int = 0, **more: Any) -> Settings:
-    """`number` keeps the networks of clouds that run at the same time apart."""
+_numbers: list[socket.socket] = []  # held until this process ends
+
+
+def own_number() -> int:
+    """One that no other test run on this machine has now: it names bridge, networks and table."""
+    for number in range(10, 50):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0jindou-test-{number}")
+        except OSError:
+            claim.close()
+            continue
+        _numbers.append(claim)
+        return number
+    raise AssertionError("forty clouds are being tested on this machine already")
+
+
+def settings_for(folder: Path, number: int | None = None, **more: Any) -> Settings:
+    """A cloud that meets no other: own folders, ports, bridge and networks."""
+    number = own_number() if number is None else number
     return Settings(
         name=f"jintest{number}",
         data=str(folder / "data"),
@@ -43,10 +61,10 @@ def settings_for(folder: Path, number: int = 0, **more: Any) -> Settings:
         api_port=free_port(),
         node_port=free_port(),
         bridge=f"jintest{number}",
-        pod_cidr=f"10.{220 + 2 * number}.0.0/16",
-        pod_cidr6=f"fd00:10:{220 + 2 * number}::/64",
-        service_cidr=f"10.{221 + 2 * number}.0.0/16",
-        service_cidr6=f"fd00:10:{221 + 2 * number}::/112",
+        pod_cidr=f"10.{100 + 2 * number}.0.0/16",
+        pod_cidr6=f"fd00:10:{100 + 2 * number}::/64",
+        service_cidr=f"10.{101 + 2 * number}.0.0/16",
+        service_cidr6=f"fd00:10:{101 + 2 * number}::/112",
         **more,
     )
 
@@ -122,6 +140,10 @@ class Cloud:
             self.api.request("POST", "/api/v1/nodes/here/proxy/stop")
         self.stop()
         clean(self.settings)
+
+    def node_port(self, which: int) -> int:
+        """One of twenty that clouds at the same time don't share."""
+        return 30000 + 20 * int(self.settings.name.removeprefix("jintest")) + which
 
     # ------------------------------------------------------------ clients
 

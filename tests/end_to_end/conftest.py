@@ -22,7 +22,7 @@ def make(cloud: Cloud, name: str) -> None:
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
     folder = Path(tempfile.mkdtemp(prefix="jin"))  # short: paths of Unix sockets end at 108 bytes
-    made = Cloud(settings_for(folder, 0))
+    made = Cloud(settings_for(folder))
     try:
         made.start()
         made.wait_until_ready()

@@ -26,7 +26,7 @@ class Shell:
     def __init__(self, folder: Path, prefix: tuple[str, ...] = (), **more: str) -> None:
         self.folder = folder
         self.prefix = prefix
-        self.settings = settings_for(folder, 5)
+        self.settings = settings_for(folder)
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder / "home"),

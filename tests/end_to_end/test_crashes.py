@@ -37,11 +37,11 @@ def test_a_killed_node_finds_its_containers_again(cloud, namespace):
 
 
 def test_a_killed_server_loses_nothing_and_traffic_goes_on(cloud, namespace):
-    cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=web("web", 2, 30125))
+    cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=web("web", 2, cloud.node_port(3)))
     cloud.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
     cloud.kubectl("-n", namespace, "create", "configmap", "kept", "--from-literal=a=b")
     cloud.kill("server")
-    assert fetch("http://127.0.0.1:30125")
+    assert fetch(f"http://127.0.0.1:{cloud.node_port(3)}")
     cloud.start("server")
     cloud.wait_until_ready()
     assert cloud.get("-n", namespace, "configmap", "kept")["data"] == {"a": "b"}

@@ -66,11 +66,11 @@ def fetch(url: str) -> str:
 
 
 def test_a_service_spreads_over_all_endpoints_and_has_a_name(cloud, namespace):
-    cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=web("web", 3, 30123))
+    cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=web("web", 3, cloud.node_port(1)))
     cloud.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
     pods = {p["metadata"]["name"] for p in cloud.get("-n", namespace, "pods")["items"]}
     address = cloud.get("-n", namespace, "service", "web")["spec"]["clusterIP"]
-    for url in (f"http://{address}", "http://127.0.0.1:30123"):
+    for url in (f"http://{address}", f"http://127.0.0.1:{cloud.node_port(1)}"):
         seen = set()
         deadline = time.monotonic() + 20
         while seen != pods:
@@ -95,9 +95,9 @@ def test_a_service_spreads_over_all_endpoints_and_has_a_name(cloud, namespace):
 
 
 def test_a_rollout_loses_no_request(cloud, namespace):
-    cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=web("web", 2, 30124))
+    cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=web("web", 2, cloud.node_port(2)))
     cloud.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
-    assert fetch("http://127.0.0.1:30124")
+    assert fetch(f"http://127.0.0.1:{cloud.node_port(2)}")
     cloud.kubectl("-n", namespace, "set", "env", "deployment/web", "VERSION=2")
     rollout = subprocess.Popen(
         ["kubectl", "--kubeconfig", cloud.kubeconfig, "-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s"],
@@ -106,7 +106,7 @@ def test_a_rollout_loses_no_request(cloud, namespace):
     while rollout.poll() is None:
         time.sleep(0.02)
     assert rollout.returncode == 0
-    assert fetch("http://127.0.0.1:30124")
+    assert fetch(f"http://127.0.0.1:{cloud.node_port(2)}")
     cloud.kubectl("-n", namespace, "rollout", "undo", "deployment/web")
     cloud.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
     assert (
