@@ -30,6 +30,8 @@ class Registry:
         self.manifests: dict[str, tuple[str, bytes]] = {}  # tag or digest -> type, bytes
         self.user: tuple[str, str] | None = None  # nobody else is let in
         self.scheme = "bearer"
+        self.lifetime = 1 << 30  # requests for which a token is good
+        self.tokens = self.left = 0
         self.break_after = 0  # bytes of a blob, then the connection ends
         self.ranges = True
         self.busy = 0  # so many answers are 503
@@ -111,7 +113,7 @@ class Registry:
                 said = headers.get("authorization", "")
                 if registry.scheme == "bearer":
                     asked = f'Bearer realm="http://{registry.host}/token",service="test",scope="repository:team/app:pull"'
-                    fine = said == "Bearer good-token"
+                    fine = registry.good(said)
                 else:
                     asked, fine = 'Basic realm="test"', said == registry.basic()
                 if not fine:
@@ -122,7 +124,10 @@ class Registry:
                 if headers.get("authorization") != registry.basic():
                     return self.error(401, "UNAUTHORIZED", "wrong password")
                 assert query["scope"] == ["repository:team/app:pull"]
-                return self.send(200, json.dumps({"token": "good-token"}).encode())
+                registry.tokens += 1
+                registry.left = registry.lifetime
+                text = json.dumps({"token": f"token-{registry.tokens}"})
+                return self.send(200, text.encode())
 
             def manifest(self, name):
                 if name not in registry.manifests:
@@ -170,6 +175,12 @@ class Registry:
                 pass
 
         return Handler
+
+    def good(self, said):
+        if said != f"Bearer token-{self.tokens}" or self.left == 0:
+            return False
+        self.left -= 1
+        return True
 
     def basic(self):
         return "Basic " + base64.b64encode(":".join(self.user).encode()).decode()

@@ -132,6 +132,18 @@ def test_credentials_are_tried_in_turn(tmp_path, scheme):
     pulling(tmp_path, scenario, prepare)
 
 
+def test_a_token_that_grows_old_is_replaced(tmp_path):
+    def prepare(registry):
+        registry.user, registry.lifetime = ("me", "secret"), 2
+        registry.add_image("1", *(tar(entry(str(number))) for number in range(5)))
+
+    async def scenario(registry, store, name):
+        await store.pull(name, (Credentials("me", "secret"),))
+        assert registry.tokens >= 3
+
+    pulling(tmp_path, scenario, prepare)
+
+
 def test_a_broken_transfer_goes_on_where_it_stopped(tmp_path):
     def prepare(registry):
         registry.break_after = 30_000

@@ -57,7 +57,7 @@ class Registry:
         self._host = HOSTS.get(reference.registry, reference.registry)
         self._untried = [*credentials] or [Credentials()]
         self._credential = self._untried.pop(0)
-        self._authorization = ""
+        self._authorization = self._worked = ""
         if self._credential.token and not self._credential.username:
             self._authorization = f"Bearer {self._credential.token}"
         self._pause = pause
@@ -183,6 +183,7 @@ class Registry:
             used = self._authorization
             response = await self._followed(path, headers, used)
             if response.status not in (401, 403):
+                self._worked = used
                 return response
             async with self._authorizing:
                 try:
@@ -195,7 +196,9 @@ class Registry:
 
     async def _authorize(self, response: ClientResponse, used: str) -> bool:
         """Find what to say in the next attempt; False where nothing is left."""
-        if used:
+        if used and used == self._worked:
+            self._worked = ""  # the token has grown old
+        elif used:
             if not self._untried:
                 return False
             self._credential = self._untried.pop(0)
