@@ -1,0 +1,54 @@
+"""One real cloud for the faults that one cloud survives, and a way to make others on chosen disks."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cloud import Cloud, settings_for
+from tests.faults.leaks import settle
+
+
+def busybox(cloud: Cloud) -> None:
+    path = "/api/v1/nodes/here/proxy/images/bootstrap?name=busybox"
+    last = list(cloud.api.lines("POST", path))[-1]
+    assert "image" in last, last
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a short path, for those of Unix sockets end at 108 bytes."""
+    made = Path(tempfile.mkdtemp(prefix="jif"))
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    place = Path(tempfile.mkdtemp(prefix="jif"))
+    made = Cloud(settings_for(place))
+    try:
+        made.start()
+        made.wait_until_ready()
+        busybox(made)
+        made.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=20s")
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(place)
+
+
+@pytest.fixture
+def empty(cloud: Cloud) -> Iterator[Cloud]:
+    """The cloud without Pods, before and after; nothing may be left of them."""
+    settle(cloud)
+    yield cloud
+    names = cloud.kubectl("get", "deployments,services", "-o", "name").split()
+    if names := [name for name in names if name != "service/kubernetes"]:
+        cloud.kubectl("delete", *names, "--wait=false")
+    cloud.kubectl("delete", "pods", "--all", "--grace-period=1", "--timeout=60s")
+    settle(cloud)
