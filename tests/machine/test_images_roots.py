@@ -165,6 +165,37 @@ def test_many_units_at_once(tmp_path):
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @isolated
+def test_collecting_while_units_come_and_go(tmp_path):
+    """An image without a name is whole for every unit that gets it, or not there at all."""
+
+    async def scenario():
+        async with opened(tmp_path / "data") as store:
+            mounted = 0
+            await load(store, tmp_path, BASE, name="base:1")
+            for turn in range(24):
+                image = await load(store, tmp_path, BASE, tar(entry(f"f{turn}", data=b"x")))
+                await store.tag("base:1", "app:1")
+                mounting = asyncio.create_task(store.mount(image.digest, "u"))
+                for _ in range(turn % 4):
+                    await asyncio.sleep(0)
+                await store.collect(())
+                (place,) = await asyncio.gather(mounting, return_exceptions=True)
+                if isinstance(place, ImageError):
+                    assert place.missing
+                    continue
+                mounted += 1
+                assert sorted(os.listdir(place)) == ["etc", f"f{turn}", "var"]
+                assert (place / f"f{turn}").read_text() == "x"
+                await store.unmount("u")
+            assert mounted
+            assert await store.verify() == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@isolated
 def test_a_cancelled_mount_is_over_when_it_returns(tmp_path):
     async def scenario():
         async with opened(tmp_path / "data") as store:

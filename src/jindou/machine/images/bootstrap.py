@@ -79,8 +79,7 @@ def configure(recipe: Recipe, mark: str, diffs: Sequence[str], how: Sequence[str
 
 def below_of(contents: Contents, hold: Hold, base: Image) -> list[Taken]:
     """The layers of an image that is here, to build upon."""
-    record = contents.record(base.digest)
-    hold.add(base.digest, *record.content)
+    record = contents.take(hold, base.digest)
     diffs = manifests.diff_ids(base.config)
     taken = []
     for digest, diff, chain in zip(record.blobs, diffs, chain_ids(diffs)):
@@ -125,9 +124,8 @@ async def _make(
             await packages.make_base(suite, made, work, report)
         else:
             how = [f"apt-get install {' '.join(recipe.packages)}"]
-            content = contents.record(below.digest).content
-            hold.enter_context(contents.holding()).add(below.digest, *content)
-            lower, _ = contents.lower(below.digest)
+            record = contents.take(hold.enter_context(contents.holding()), below.digest)
+            lower, _ = contents.lower(record)
             made = await packages.add_packages(recipe, lower, work, report)
         image = await in_thread(
             threads, lambda tell: keep(contents, name, mark, below, made, how, tell), report

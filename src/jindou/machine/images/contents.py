@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ log = logging.getLogger("jindou.images")
 class Record(NamedTuple):
     """What the index says of one image."""
 
+    digest: str
     config: str
     layers: tuple[str, ...]  # keys of unpacked layers, the lowest first
     blobs: tuple[str, ...]  # the layers as they came
@@ -62,7 +63,7 @@ class Contents:
         self._images: dict[str, Image] = {}
         self._load()
         self.leftovers = [*self.paths.work.iterdir()]  # of jobs that were killed; to be removed
-        self.sweep({*self._records})
+        self.sweep(lambda: {*self._records})
 
     def close(self) -> None:
         os.close(self._lock_file)
@@ -110,13 +111,13 @@ class Contents:
         made = images[digest] = Image(digest, names, config, record.size)
         return made
 
-    def lower(self, digest: str) -> tuple[list[Path], Owner | None]:
+    def lower(self, record: Record) -> tuple[list[Path], Owner | None]:
         """The folders of an image's layers, the lowest first, and what its root is. A layer that
         comes twice counts where it comes last: all that it brings or hides, it does there again."""
-        layers = [self.layers.get(key) for key in self.record(digest).layers]
+        layers = [self.layers.get(key) for key in record.layers]
         here = [layer for layer in layers if layer is not None]
         if len(here) != len(layers):
-            raise ImageError(f"image {digest} has lost a layer: delete it and get it again")
+            raise ImageError(f"image {record.digest} has lost a layer: delete it and get it again")
         keys = [*dict.fromkeys(layer.key for layer in reversed(here))][::-1]
         owner = next((layer.root for layer in reversed(here) if layer.root), None)
         return [self.layers.root(key) for key in keys], owner
@@ -134,6 +135,16 @@ class Contents:
                 self._held.subtract(hold.names)
                 self._held += Counter()
 
+    def take(self, hold: Hold, reference: str) -> Record:
+        """Hold all of an image that is here. No sweep is under way while this decides."""
+        with self._lock:
+            digest = self.resolve(reference)
+            if digest is None:
+                raise ImageError(f"there is no image {reference!r} here", missing=True)
+            record = self.record(digest)
+            hold.add(digest, *record.content)
+            return record
+
     # changing; these block on the disk
 
     def add(
@@ -147,6 +158,7 @@ class Contents:
             self.blobs.put(data)
             self.layers.sync()
             record = Record(
+                digest,
                 found.config.digest,
                 tuple(layer.key for layer in layers),
                 tuple(layer.digest for layer in found.layers),
@@ -184,16 +196,17 @@ class Contents:
             self._write(self._records, names)
             return digest
 
-    def sweep(self, keep: Collection[str], *, only: str = "") -> int:
+    def sweep(self, keep: Callable[[], Collection[str]], *, only: str = "") -> int:
         """Remove images that have no name and are not in `keep` (or just `only`), and all content
-        that then belongs to no image and is not held. Returns the bytes freed."""
+        that then belongs to no image and is not held. Returns the bytes freed. What is held is
+        asked before what is to be kept: a mount lets go of its hold only when its unit is known."""
         with self._lock:
-            named = {*self._names.values(), *keep}
-            gone = {
-                digest for digest in self._records if digest not in named and only in ("", digest)
-            }
             with self._holds:
-                gone -= self._held.keys()
+                held = {*self._held}
+            needed = {*self._names.values(), *held, *keep()}
+            gone = {
+                digest for digest in self._records if digest not in needed and only in ("", digest)
+            }
             if gone:
                 self._write({d: r for d, r in self._records.items() if d not in gone}, self._names)
             with self._holds:
@@ -270,6 +283,7 @@ class Contents:
             break
         records = {
             digest: Record(
+                digest,
                 one["config"],
                 tuple(one["layers"]),
                 tuple(one["blobs"]),

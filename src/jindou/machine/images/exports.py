@@ -32,8 +32,7 @@ def save(contents: Contents, reference: str, path: Path, form: str, report: Repo
         image = contents.find(reference)
         if image is None:
             raise ImageError(f"there is no image {reference!r} here", missing=True)
-        record = contents.record(image.digest)
-        hold.add(image.digest, *record.content)
+        contents.take(hold, image.digest)
         names = [n for n in image.names if "@" not in n]
         if not is_digest(reference) and (one := parse(reference).name) in names:
             names = [one]

@@ -125,15 +125,15 @@ class ImageStore:
 
         def work(report: Report) -> None:
             digest = self._contents.untag(reference)
-            self._contents.sweep(self._roots.images.values(), only=digest)
+            self._contents.sweep(lambda: {*self._roots.images.values()}, only=digest)
 
         await in_thread(None, work)
 
     async def collect(self, in_use: Collection[str]) -> int:
         def work(report: Report) -> int:
             known = [self._contents.resolve(one) for one in in_use]
-            keep = {*self._roots.images.values(), *(one for one in known if one)}
-            return self._contents.sweep(keep)
+            used = {one for one in known if one}
+            return self._contents.sweep(lambda: {*self._roots.images.values(), *used})
 
         return await in_thread(None, work)
 
@@ -210,13 +210,9 @@ class ImageStore:
     async def mount(self, digest: str, unit: str) -> Path:
         def work(report: Report) -> Path:
             with self._contents.holding() as hold:
-                found = self._contents.resolve(digest)
-                if found is not None:
-                    hold.add(found, *self._contents.record(found).content)
-                if found is None or self._contents.resolve(found) is None:
-                    raise ImageError(f"image {digest} is not here", missing=True)
-                lower, owner = self._contents.lower(found)
-                return self._roots.mount(unit, found, lower, owner)
+                record = self._contents.take(hold, digest)
+                lower, owner = self._contents.lower(record)
+                return self._roots.mount(unit, record.digest, lower, owner)
 
         return await in_thread(None, work)
 
