@@ -127,9 +127,9 @@ def report_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 
 
 async def serve_api(settings: Settings) -> int:
-    from jindou.control.api import certificates
+    from jindou.control.api.access import certificates
+    from jindou.control.api.access.tokens import Tokens
     from jindou.control.api.server import ApiServer
-    from jindou.control.api.tokens import Tokens
     from jindou.control.controllers.runner import Runner
     from jindou.control.store.sqlite import Refused, SqliteStore
     from jindou.transport.server import serve as listen
@@ -410,7 +410,7 @@ def server_tls(pki: Path) -> Any:
 def wanted_certificates(settings: Settings) -> list[Any]:
     from ipaddress import ip_network
 
-    from jindou.control.api.certificates import leaves
+    from jindou.control.api.access.certificates import leaves
 
     service = tuple(str(ip_network(c)[1]) for c in (settings.service_cidr, settings.service_cidr6))
     addresses = dict.fromkeys(
@@ -441,7 +441,7 @@ def write_kubeconfigs(settings: Settings) -> None:
     import yaml
 
     from jindou.client import kubeconfig
-    from jindou.control.api import certificates
+    from jindou.control.api.access import certificates
 
     pki = Path(settings.data) / "pki"
     url = f"https://{bracketed(settings.api_address)}:{settings.api_port}"
@@ -466,7 +466,7 @@ def bracketed(address: str) -> str:
 
 async def renew(settings: Settings, tls: Any) -> None:
     """Certificates that come near their end are made anew; new connections see the new ones."""
-    from jindou.control.api import certificates
+    from jindou.control.api.access import certificates
 
     pki = Path(settings.data) / "pki"
     while True:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from jindou.control.api import certificates
+from jindou.control.api.access import certificates
+from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.server import ApiServer
-from jindou.control.api.tokens import Tokens
 from jindou.control.store.memory import MemoryStore
 from jindou.settings import Settings
 from jindou.transport import Peer, Response, Streamed

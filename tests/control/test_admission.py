@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from jindou.control.api import limits
-from jindou.control.api.access import CONTROLLERS
-from jindou.control.api.admission import TOKEN_PATH, admit
+from jindou.control.api.access.guard import CONTROLLERS
+from jindou.control.api.admission import limits
+from jindou.control.api.admission.plugins import TOKEN_PATH, admit
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.resources.schema import copy
 from jindou.control.store.memory import MemoryStore

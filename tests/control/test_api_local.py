@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from jindou.control.api.access import User
+from jindou.control.api.access.guard import User
 from jindou.control.store.memory import MemoryStore
 from jindou.control.store.sqlite import SqliteStore
 from jindou.control.store.table import Window

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from jindou.control.api.access.roles import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLES
 from jindou.control.api.bootstrap import bootstrap
-from jindou.control.api.roles import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLES
 from jindou.control.store.memory import MemoryStore
 from jindou.objects.kinds import (
     ENDPOINT_SLICE,

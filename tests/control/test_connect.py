@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from jindou.control.api import certificates
-from jindou.control.api.connect import (
+from jindou.control.api.access import certificates
+from jindou.control.api.wire.connect import (
     backends_of,
     container_of,
     log_parameters,

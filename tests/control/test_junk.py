@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jindou.control.api.access import User
+from jindou.control.api.access.guard import User
 from jindou.objects.kinds import SERVICE_ACCOUNT
 from tests.control.apis import Api, on_api
 from tests.control.test_apply import full_pod

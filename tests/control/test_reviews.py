@@ -10,12 +10,18 @@ from typing import Any
 import orjson
 import pytest
 
-from jindou.control.api import certificates
-from jindou.control.api.access import AUTHENTICATED, MASTERS, Access, User, user_of
+from jindou.control.api.access import certificates
+from jindou.control.api.access.guard import AUTHENTICATED, MASTERS, Access, User, user_of
+from jindou.control.api.access.reviews import review
+from jindou.control.api.access.roles import (
+    AGGREGATED,
+    BINDINGS,
+    ROLES,
+    cluster_role,
+    cluster_role_binding,
+)
+from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.resources.registry import Registry
-from jindou.control.api.reviews import review
-from jindou.control.api.roles import AGGREGATED, BINDINGS, ROLES, cluster_role, cluster_role_binding
-from jindou.control.api.tokens import Tokens
 from jindou.control.store.memory import MemoryStore
 from jindou.objects.errors import BadRequest, CloudError, Conflict, Forbidden, Invalid, NotFound
 from jindou.transport import Peer

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.server import ApiServer
-from jindou.control.api.tokens import Tokens
 from jindou.control.controllers import times
 from jindou.control.controllers.runner import Runner
 from jindou.control.store.memory import MemoryStore

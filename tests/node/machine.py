@@ -329,8 +329,8 @@ def bench(test):
 
 @contextlib.asynccontextmanager
 async def cloud(folder: Path):
+    from jindou.control.api.access.tokens import Tokens
     from jindou.control.api.server import ApiServer
-    from jindou.control.api.tokens import Tokens
     from jindou.control.store.memory import MemoryStore
 
     settings = Settings()

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from jindou.control.api import certificates
-from jindou.control.api.certificates import Leaf
+from jindou.control.api.access.certificates import Leaf
+from jindou.control.api.access import certificates
 from jindou.machine.images import Image, ImageError, Progress
 from jindou.node.server import NodeServer, log_wish, not_allowed, stream_options
 from jindou.node.streams import Options

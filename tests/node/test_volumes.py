@@ -10,7 +10,7 @@ import stat
 
 import pytest
 
-from jindou.control.api import certificates
+from jindou.control.api.access import certificates
 from jindou.machine.volumes.local import LocalVolumes
 from jindou.node.images import Puller
 from jindou.node.references import References, Token

@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 
 from jindou.client import Client
-from jindou.control.api.roles import (
+from jindou.control.api.access.roles import (
     BINDINGS,
     CLUSTER_ROLE,
     CLUSTER_ROLE_BINDING,

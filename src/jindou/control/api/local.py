@@ -8,17 +8,19 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Literal, TypeVar
 
 from jindou.client import Event, Listing, Stream
-from jindou.control.api import actions, encoding, reviews, status
-from jindou.control.api.access import CONTROLLERS, Access, User
-from jindou.control.api.calls import Call, DeleteOptions
-from jindou.control.api.engine import Engine
-from jindou.control.api.lists import Query
-from jindou.control.api.patches import HOW, Patch
+from jindou.control.api import status
+from jindou.control.api.access import reviews
+from jindou.control.api.access.guard import CONTROLLERS, Access, User
+from jindou.control.api.access.tokens import Tokens
+from jindou.control.api.engine import actions, encoding
+from jindou.control.api.engine.calls import Call, DeleteOptions
+from jindou.control.api.engine.lists import Query
+from jindou.control.api.engine.patches import HOW, Patch
+from jindou.control.api.engine.selection import select
+from jindou.control.api.engine.verbs import Engine
+from jindou.control.api.engine.watches import Start, Told
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.selection import select
-from jindou.control.api.tokens import Tokens
-from jindou.control.api.watches import Start, Told
 from jindou.control.store import Forgotten, StoreFailed
 from jindou.objects.errors import (
     CloudError,

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from jindou.control.api import bootstrap
-from jindou.control.api.access import CONTROLLERS, Access, User
-from jindou.control.api.allocation import Allocation
-from jindou.control.api.cleanup import Cleanup
-from jindou.control.api.connect import Connect
+from jindou.control.api.access.guard import CONTROLLERS, Access, User
+from jindou.control.api.access.tokens import Tokens
+from jindou.control.api.admission.allocation import Allocation
 from jindou.control.api.custom import CustomResources
-from jindou.control.api.documents import Documents
-from jindou.control.api.engine import Engine
+from jindou.control.api.engine.cleanup import Cleanup
+from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.local import LocalClient
-from jindou.control.api.requests import Requests
 from jindou.control.api.resources.registry import Registry
-from jindou.control.api.tokens import Tokens
+from jindou.control.api.wire.connect import Connect
+from jindou.control.api.wire.documents import Documents
+from jindou.control.api.wire.requests import Requests
 from jindou.control.store import Store
 from jindou.settings import Settings
 from jindou.transport import Handler

@@ -11,22 +11,25 @@ from typing import Any
 
 import orjson
 
-from jindou.control.api import actions, encoding, negotiation, patches, reviews, status
-from jindou.control.api.access import Access, User
-from jindou.control.api.calls import Call, call_of, delete_options, flag, one
-from jindou.control.api.commits import Written
-from jindou.control.api.connect import Connect
-from jindou.control.api.decoding import check_kind, fit, parse
-from jindou.control.api.documents import Documents
-from jindou.control.api.engine import Engine
-from jindou.control.api.lists import Query
-from jindou.control.api.negotiation import Form, accepted
-from jindou.control.api.pods import BINDING
-from jindou.control.api.routes import Route, Routes
-from jindou.control.api.selection import Selection, select
-from jindou.control.api.streams import WatchStream
-from jindou.control.api.tokens import Tokens
-from jindou.control.api.watches import start_of
+from jindou.control.api import status
+from jindou.control.api.access import reviews
+from jindou.control.api.access.guard import Access, User
+from jindou.control.api.access.tokens import Tokens
+from jindou.control.api.engine import actions, encoding, patches
+from jindou.control.api.engine.calls import Call, call_of, delete_options, flag, one
+from jindou.control.api.engine.commits import Written
+from jindou.control.api.engine.decoding import check_kind, fit, parse
+from jindou.control.api.engine.lists import Query
+from jindou.control.api.engine.pods import BINDING
+from jindou.control.api.engine.selection import Selection, select
+from jindou.control.api.engine.verbs import Engine
+from jindou.control.api.engine.watches import start_of
+from jindou.control.api.wire import negotiation
+from jindou.control.api.wire.connect import Connect
+from jindou.control.api.wire.documents import Documents
+from jindou.control.api.wire.negotiation import Form, accepted
+from jindou.control.api.wire.routes import Route, Routes
+from jindou.control.api.wire.streams import WatchStream
 from jindou.control.store import Forgotten, StoreFailed
 from jindou.objects.errors import (
     BadRequest,

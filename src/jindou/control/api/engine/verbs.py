@@ -12,20 +12,13 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
-from jindou.control.api import (
-    admission,
-    deletions,
-    encoding,
-    lists,
-    patches,
-    scales,
-    status,
-    writes,
-)
-from jindou.control.api.allocation import Allocation
-from jindou.control.api.calls import Call, DeleteOptions
+from jindou.control.api import status
+from jindou.control.api.admission.allocation import Allocation
+from jindou.control.api.admission import plugins as admission
 from jindou.control.api.changes import apply as managed
-from jindou.control.api.commits import (
+from jindou.control.api.engine import deletions, encoding, lists, patches, scales, writes
+from jindou.control.api.engine.calls import Call, DeleteOptions
+from jindou.control.api.engine.commits import (
     Deleted,
     Written,
     dry,
@@ -35,12 +28,12 @@ from jindou.control.api.commits import (
     success,
     unconditional,
 )
-from jindou.control.api.decoding import check_kind, fit
-from jindou.control.api.places import Places
+from jindou.control.api.engine.decoding import check_kind, fit
+from jindou.control.api.engine.places import Places
+from jindou.control.api.engine.selection import FactsCache, Selection
+from jindou.control.api.engine.watches import Memos, Tell, Watch
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.selection import FactsCache, Selection
-from jindou.control.api.watches import Memos, Tell, Watch
 from jindou.control.store import Stale, Store, Stored
 from jindou.objects.errors import AlreadyExists, BadRequest, Fault, NotFound
 from jindou.objects.kinds import Object

@@ -5,9 +5,9 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
 
 from __future__ import annotations
 
-from jindou.control.api import encoding, pods
-from jindou.control.api.calls import Call, delete_options
-from jindou.control.api.engine import Engine
+from jindou.control.api.engine import encoding, pods
+from jindou.control.api.engine.calls import Call, delete_options
+from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.resources.registry import Resource
 from jindou.objects.kinds import Object
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jindou.control.api.access import CONTROLLERS, User
+from jindou.control.api.access.guard import CONTROLLERS, User
 from jindou.objects.errors import BadRequest, Invalid
 from jindou.objects.kinds import Object
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jindou.control.api import encoding, status
+from jindou.control.api import status
+from jindou.control.api.engine import encoding
 from jindou.control.api.resources.overlay import UNCONDITIONAL_UPDATE_REFUSED
 from jindou.control.api.resources.registry import Resource
 from jindou.control.store import Change, Store

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jindou.control.api import status, writes
+from jindou.control.api import status
+from jindou.control.api.engine import writes
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.rules.names import required
 from jindou.objects import selectors

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import yaml
 
-from jindou.control.api.calls import Call
+from jindou.control.api.engine.calls import Call
 from jindou.control.api.resources import protobuf
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.checks import is_clean

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from jindou.control.api import encoding
+from jindou.control.api.engine import encoding
 from jindou.control.api.resources.jsonpath import find
 from jindou.control.api.resources.registry import Resource
 from jindou.control.store import Stored

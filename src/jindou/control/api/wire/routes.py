@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jindou.control.api.access import Asked
+from jindou.control.api.access.guard import Asked
 from jindou.control.api.resources.registry import Registry, Resource
 
 MOST = 8192

@@ -11,13 +11,13 @@ import resource as usage
 import zlib
 from collections.abc import Awaitable, Sequence
 
-from jindou.control.api import encoding
-from jindou.control.api.access import Access, Asked, User
+from jindou.control.api.access.guard import Access, Asked, User
+from jindou.control.api.access.tokens import Tokens
+from jindou.control.api.engine import encoding
 from jindou.control.api.resources import swagger
 from jindou.control.api.resources.discovery import AGGREGATED, Discovery
 from jindou.control.api.resources.openapi import OpenApi
 from jindou.control.api.resources.registry import Registry
-from jindou.control.api.tokens import Tokens
 from jindou.control.store import Store
 from jindou.objects.errors import MethodNotAllowed, NotAcceptable, NotFound
 from jindou.transport import Answer, Headers, Request, Response

@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 
 from jindou.control.api import status
-from jindou.control.api.access import MASTERS, Access, Asked, User, user_of
+from jindou.control.api.access.guard import MASTERS, Access, Asked, User, user_of
+from jindou.control.api.access.tokens import LONGEST, SHORTEST, Tokens
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import mismatch
 from jindou.control.api.rules.names import invalid
-from jindou.control.api.tokens import LONGEST, SHORTEST, Tokens
 from jindou.control.store import Store
 from jindou.objects.errors import BadRequest, Conflict, Fault
 from jindou.objects.kinds import NODE, POD, SECRET, SERVICE_ACCOUNT, Kind, Object

@@ -19,10 +19,11 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from jindou.control.api import forwarding, status
-from jindou.control.api.access import User
+from jindou.control.api import status
+from jindou.control.api.access.guard import User
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.rules.names import invalid
+from jindou.control.api.wire import forwarding
 from jindou.control.store import Store
 from jindou.objects.errors import (
     BadRequest,

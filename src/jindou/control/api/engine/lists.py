@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import orjson
 
+from jindou.control.api.engine.selection import FactsCache, Selection
 from jindou.control.api.resources.registry import Resource
-from jindou.control.api.selection import FactsCache, Selection
 from jindou.control.api.status import PageExpired
 from jindou.control.store import Change, Forgotten, Store, Stored
 from jindou.objects.errors import BadRequest, Expired, Invalid, Timeout

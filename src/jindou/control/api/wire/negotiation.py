@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import orjson
 import yaml
 
-from jindou.control.api import encoding, scales
-from jindou.control.api.lists import Page
+from jindou.control.api.engine import encoding, scales
+from jindou.control.api.engine.lists import Page
+from jindou.control.api.engine.watches import Told
 from jindou.control.api.resources import columns
 from jindou.control.api.resources.registry import Resource
-from jindou.control.api.watches import Told
 from jindou.objects.errors import NotAcceptable
 from jindou.objects.kinds import Object
 

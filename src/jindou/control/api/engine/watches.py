@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from jindou.control.api import encoding
+from jindou.control.api.engine import encoding
+from jindou.control.api.engine.selection import FactsCache, Selection
 from jindou.control.api.resources.registry import Resource
-from jindou.control.api.selection import FactsCache, Selection
 from jindou.control.store import Change, Store, Stored
 from jindou.objects.errors import BadRequest, Invalid
 

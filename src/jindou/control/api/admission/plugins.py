@@ -15,8 +15,8 @@ from typing import Any
 
 import orjson
 
-from jindou.control.api import limits
-from jindou.control.api.access import User
+from jindou.control.api.access.guard import User
+from jindou.control.api.admission import limits
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.rules.defaults import qos_class

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from jindou.control.api import conversion
+from jindou.control.api.engine import conversion
 from jindou.control.api.resources.registry import Resource
 from jindou.control.store import Encode
 from jindou.objects.errors import TooLarge

@@ -9,10 +9,10 @@ from __future__ import annotations
 import datetime
 from typing import NamedTuple
 
-from jindou.control.api.calls import DeleteOptions
+from jindou.control.api.engine.calls import DeleteOptions
+from jindou.control.api.engine.writes import has_generation, moment, stamp
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.writes import has_generation, moment, stamp
 from jindou.objects.kinds import Object
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"

@@ -6,12 +6,13 @@ import asyncio
 import random
 from collections.abc import Callable, Sequence
 
-from jindou.control.api import negotiation, status
-from jindou.control.api.engine import Engine
-from jindou.control.api.negotiation import Form
+from jindou.control.api import status
+from jindou.control.api.engine.selection import Selection
+from jindou.control.api.engine.verbs import Engine
+from jindou.control.api.engine.watches import Start, Told
 from jindou.control.api.resources.registry import Resource
-from jindou.control.api.selection import Selection
-from jindou.control.api.watches import Start, Told
+from jindou.control.api.wire import negotiation
+from jindou.control.api.wire.negotiation import Form
 from jindou.control.store import Forgotten
 from jindou.transport import Sink
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from jindou.control.api.tokens import Tokens
+from jindou.control.api.access.tokens import Tokens
 from jindou.control.store import Store
 from jindou.objects.errors import Forbidden, InternalError, Unauthorized
 from jindou.objects.selectors import from_object

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import orjson
 
-from jindou.control.api.calls import Call, DeleteOptions
-from jindou.control.api.deletions import CLEAN_UP
-from jindou.control.api.engine import Engine
-from jindou.control.api.patches import MERGE, Patch
+from jindou.control.api.engine.calls import Call, DeleteOptions
+from jindou.control.api.engine.deletions import CLEAN_UP
+from jindou.control.api.engine.patches import MERGE, Patch
+from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.resources.definitions import storage_version
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import Schema
