@@ -12,9 +12,9 @@ from jindou.client.http import HttpClient
 from jindou.client.informers import Informer
 from jindou.client.refusals import error_of
 from jindou.client.streams import MAGIC
-from jindou.control.api import certificates
+from jindou.control.api.access import certificates
+from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.server import ApiServer
-from jindou.control.api.tokens import Tokens
 from jindou.control.store.memory import MemoryStore
 from jindou.objects import errors
 from jindou.objects.kinds import CONFIG_MAP, DEPLOYMENT, POD, Ref

@@ -14,7 +14,7 @@ import h2.connection
 import h2.events
 import pytest
 
-from jindou.control.api import certificates
+from jindou.control.api.access import certificates
 from jindou.transport import Response, Streamed, frames
 from jindou.transport import server as server_module
 from jindou.transport.server import listening, serve
