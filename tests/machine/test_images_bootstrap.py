@@ -13,7 +13,7 @@ import pytest
 
 from jindou.machine.images import ImageError, packages
 from jindou.machine.images.bootstrap import mark_of, recipe_name
-from jindou.machine.images.busybox import is_static
+from jindou.machine.images.busybox import is_here, is_static
 from jindou.machine.images.diff import write_diff
 from jindou.machine.images.packages import Meter, choose_suite, parse_release, read_sources, render
 from jindou.machine.images.recipes import RECIPES
@@ -34,6 +34,7 @@ def inside(root, command):
 
 @pytest.mark.root
 @needs_root
+@pytest.mark.skipif(not is_here(), reason="needs busybox-static")
 @isolated
 def test_busybox_runs(tmp_path):
     async def scenario():
@@ -58,6 +59,7 @@ def test_busybox_runs(tmp_path):
     asyncio.run(scenario())
 
 
+@pytest.mark.skipif(not is_here(), reason="needs busybox-static")
 def test_what_is_static():
     assert not is_static(b"#!/bin/sh")
     assert not is_static(Path(shutil.which("sh")).read_bytes())
@@ -175,6 +177,8 @@ def test_the_script_names_every_part_of_a_recipe():
     assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0
 
 
+@pytest.mark.root
+@needs_root
 def test_a_program_that_fails_says_why(tmp_path):
     async def scenario():
         told = []
@@ -195,8 +199,6 @@ def test_a_program_that_fails_says_why(tmp_path):
         await asyncio.wait([running], timeout=10)
         assert running.cancelled()
 
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
     asyncio.run(scenario())
 
 
