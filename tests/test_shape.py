@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "jindou"
-
-
-def folders():
-    return sorted(path for path in SOURCE.rglob("__init__.py"))
+PLACES = {
+    "tests", "bench", "tools", "docs", "scripts", "examples", "src", "control", "node", "machine",
+    "client", "objects", "transport", "cli", "controllers", "telemetry",
+}  # fmt: skip
 
 
 def test_imports_flow_one_way():
@@ -32,12 +33,27 @@ def test_every_file_says_what_it_is_for():
 
 
 def test_the_map_in_architecture_is_true():
-    lines = []
-    for init in folders():
-        depth = len(init.parent.relative_to(SOURCE).parts)
-        docstring = ast.get_docstring(ast.parse(init.read_text()))
-        lines.append(f"{'  ' * depth}{init.parent.name}/  {docstring.splitlines()[0]}")
-    assert "\n".join(lines) in (ROOT / "ARCHITECTURE.md").read_text()
+    from tools.map import lines
+
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    assert "\n".join(lines()) in text, "python tools/map.py writes it anew"
+
+
+def test_what_the_documents_name_is_there():
+    """Files and folders in backquotes, and tests named as proof."""
+    everything = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    missing = []
+    for page in [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").rglob("*.md")]:
+        for name in re.findall(r"`([\w/.-]+)`", page.read_text()):
+            if name.startswith("test_"):
+                found = f"def {name}(" in everything or (ROOT / "tests" / name).exists()
+            elif "/" in name and name.split("/")[0] in PLACES:
+                found = any((base / name).exists() for base in (ROOT, SOURCE, SOURCE / "control"))
+            else:
+                continue
+            if not found:
+                missing.append(f"{page.name}: {name}")
+    assert missing == []
 
 
 def test_every_dependency_has_its_reason():

@@ -187,18 +187,16 @@ def api_sockets(settings: Settings) -> list[socket.socket]:
 def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
     """Every controller there is, in the order in which a reader would want to meet them."""
     from jindou.control.controllers import (
-        deployments,
-        endpoint_slices,
-        endpoints,
         events,
         garbage_collector,
         namespaces,
         nodes,
         pods_gc,
-        replica_sets,
         scheduler,
         service_accounts,
     )
+    from jindou.control.controllers.discovery import endpoint_slices, endpoints
+    from jindou.control.controllers.workloads import deployments, replica_sets
     from jindou.objects.kinds import Kind
 
     def kinds() -> list[Kind]:

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from jindou.control.controllers import rollout
-from jindou.control.controllers.deployments import Deployments
-from jindou.control.controllers.replica_sets import REPLICATION_CONTROLLER, ReplicaSets
 from jindou.control.controllers.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
+from jindou.control.controllers.workloads import rollout
+from jindou.control.controllers.workloads.deployments import Deployments
+from jindou.control.controllers.workloads.replica_sets import REPLICATION_CONTROLLER, ReplicaSets
 from jindou.objects.kinds import DEPLOYMENT, EVENT, POD, REPLICA_SET, Ref, ref_of
 from tests.controllers.world import (
     deployment_object,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.controllers.endpoint_facts import backend_of, ports_of
-from jindou.control.controllers.endpoint_slices import EndpointSlices, EndpointsMirror
-from jindou.control.controllers.endpoints import EndpointsOfServices, plan_subsets
+from jindou.control.controllers.discovery.endpoint_facts import backend_of, ports_of
+from jindou.control.controllers.discovery.endpoint_slices import EndpointSlices, EndpointsMirror
+from jindou.control.controllers.discovery.endpoints import EndpointsOfServices, plan_subsets
+from jindou.control.controllers.discovery.slices import plan_endpoints, plan_slices
 from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.control.controllers.slices import plan_endpoints, plan_slices
 from jindou.objects.kinds import ENDPOINT_SLICE, ENDPOINTS, POD, SERVICE, Ref, ref_of
 from tests.controllers.world import PlayedNode, add_node, in_world, pod_object
 

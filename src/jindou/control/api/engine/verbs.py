@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from jindou.control.api import status
-from jindou.control.api.admission.allocation import Allocation
 from jindou.control.api.admission import plugins as admission
+from jindou.control.api.admission.allocation import Allocation
 from jindou.control.api.changes import apply as managed
 from jindou.control.api.engine import deletions, encoding, lists, patches, scales, writes
 from jindou.control.api.engine.calls import Call, DeleteOptions

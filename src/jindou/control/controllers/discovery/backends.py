@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from jindou.client.informers import Informers
-from jindou.control.controllers.endpoint_facts import Backend, backend_of
+from jindou.control.controllers.discovery.endpoint_facts import Backend, backend_of
 from jindou.objects.kinds import POD, SERVICE, Object, Ref
 
 Name = tuple[str, str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from jindou.control.controllers.endpoint_facts import (
+from jindou.control.controllers.discovery.endpoint_facts import (
     HEADLESS,
     MANAGED_BY,
     SERVICE_NAME,

@@ -16,7 +16,7 @@ from jindou.control.controllers import Wake, owners, times
 from jindou.control.controllers.owners import Candidate
 from jindou.control.controllers.pod_facts import PodFacts, PodView
 from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.replicas import (
+from jindou.control.controllers.workloads.replicas import (
     Replicas,
     batches,
     next_available,

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, owners, rollout, times
-from jindou.control.controllers.hashing import template_hash
+from jindou.control.controllers import Wake, owners, times
 from jindou.control.controllers.owners import Candidate
 from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.rollout import Resize
-from jindou.control.controllers.rollout_status import (
+from jindou.control.controllers.workloads import rollout
+from jindou.control.controllers.workloads.hashing import template_hash
+from jindou.control.controllers.workloads.rollout import Resize
+from jindou.control.controllers.workloads.rollout_status import (
     plan_paused,
     plan_progress,
     plan_status,

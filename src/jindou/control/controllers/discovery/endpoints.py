@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
-from jindou.control.controllers.backends import Backends
-from jindou.control.controllers.endpoint_facts import (
+from jindou.control.controllers.discovery.backends import Backends
+from jindou.control.controllers.discovery.endpoint_facts import (
     HEADLESS,
     Backend,
     Port,

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from jindou.client import Client
 from jindou.client.informers import Informer, Informers
 from jindou.control.controllers import Wake, times
-from jindou.control.controllers.backends import Backends
-from jindou.control.controllers.endpoint_facts import (
+from jindou.control.controllers.discovery.backends import Backends
+from jindou.control.controllers.discovery.endpoint_facts import (
     MANAGED_BY,
     SERVICE_NAME,
     TRIGGER_TIME,
@@ -19,8 +19,7 @@ from jindou.control.controllers.endpoint_facts import (
     Port,
     family,
 )
-from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.slices import (
+from jindou.control.controllers.discovery.slices import (
     CONTROLLER,
     Group,
     SlicePlan,
@@ -28,6 +27,7 @@ from jindou.control.controllers.slices import (
     plan_slices,
     slice_labels,
 )
+from jindou.control.controllers.recorder import Recorder
 from jindou.objects.errors import AlreadyExists, CloudError, NotFound
 from jindou.objects.kinds import (
     ENDPOINT_SLICE,

@@ -1,0 +1,1 @@
+"""Which Pods answer for a Service: EndpointSlices and Endpoints."""
