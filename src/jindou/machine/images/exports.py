@@ -75,6 +75,10 @@ def _save_layout(
     _add(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     _add(archive, "index.json", orjson.dumps(index))
     digests = dict.fromkeys([image.digest, record.config, *record.blobs])
+    for folder in ("blobs", *sorted({f"blobs/{one.partition(':')[0]}" for one in digests})):
+        info = tarfile.TarInfo(folder)  # readers without root stumble over folders that are implied
+        info.type, info.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(info)
     total = sum(contents.blobs.size(digest) for digest in digests)
     done = 0
     for digest in digests:
