@@ -6,9 +6,10 @@ Both are tried until they work; a Pod that half stays would hold an address for 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from jindou.client.retry import Backoff
+from jindou.machine.images import ImageError
 from jindou.machine.network import NetworkError
 from jindou.machine.volumes import VolumesError
 from jindou.node.events import pod_ref
@@ -20,12 +21,15 @@ from jindou.objects.kinds import Object
 log = logging.getLogger("jindou.pods")
 
 
-async def give_back(pod: Object, parts: Parts) -> None:
+async def give_back(pod: Object, parts: Parts, units: Collection[str] = ()) -> None:
+    """`units`: those of which a root may be left that nobody else cleans up."""
     backoff = Backoff(0.5, 30.0)
     while True:
         try:
+            for unit in units:
+                await parts.images.unmount(unit)
             return await release_sandbox(pod["metadata"]["uid"], parts)
-        except (OSError, NetworkError, VolumesError) as error:
+        except (OSError, ImageError, NetworkError, VolumesError) as error:
             log.warning("%s could not be released: %s", pod_ref(pod), error)
             await parts.clock.sleep(backoff.delay())
 

@@ -79,6 +79,7 @@ class Worker:
         self._stops: dict[str, tuple[asyncio.Task[None], float]] = {}
         self._probers: dict[str, Prober] = {}
         self._adopted = self._closing = self._winding = False
+        self._worked_on = False  # by an earlier process, which may have been killed midway
         self._told = told.get("phase") in TERMINAL  # its end is known already
         self._prepare_at = 0.0
         self._prepare_backoff = Backoff(0.5, 15.0)
@@ -92,6 +93,9 @@ class Worker:
         self.begun = found.begun
         self.start_time = self.start_time or found.start_time
         self._adopted = record is not None and not record.rebooted
+        self._worked_on = True
+        if not self._adopted:
+            self.addresses = ()  # they may be another's by now
         for unit in found.leftovers:
             self._clean(unit, running=True)
         for state in found.exits:
@@ -213,9 +217,10 @@ class Worker:
         if self._cleaning:
             await asyncio.wait(list(self._cleaning))
         made = self.sandbox or any(held.attempt >= 0 for held in self.progress.values())
-        if self.halted or (self.outcome.phase and not made):
+        if self.halted or (self.outcome.phase and not (made or self._worked_on)):
             return
-        await give_back(self.pod, self.parts)
+        begun = [held.unit for held in self.progress.values() if held.unit and self._worked_on]
+        await give_back(self.pod, self.parts, begun)
         self.sandbox = None
 
     async def _close(self) -> None:

@@ -19,6 +19,7 @@ from jindou.objects.errors import CloudError, Conflict, NotFound
 from jindou.objects.kinds import Object, Ref
 
 log = logging.getLogger("jindou.status")
+MERGED = ("podIPs", "hostIPs")  # by a strategic patch: what is not said would stay
 LINGER = 0.5  # seconds that news which will soon be old may wait
 
 
@@ -85,7 +86,8 @@ class StatusWriter:
         self._idle.set()
 
     async def _write(self, part: Object) -> bool:
-        body = {"metadata": {"uid": self._uid}, "status": part}
+        whole = {name: [{"$patch": "replace"}, *part[name]] for name in MERGED if part.get(name)}
+        body = {"metadata": {"uid": self._uid}, "status": {**part, **whole}}
         self._writing = True
         try:
             done = await self._client.patch(self._ref, body, part="status", how="strategic")
