@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from jindou.objects.kinds import POD, Ref
@@ -319,6 +321,37 @@ async def test_after_a_reboot_containers_run_again(node):
     assert status["restartCount"] == 1
     assert status["lastState"]["terminated"]["exitCode"] == 255
     assert await node.phase("once") == "Failed"
+
+
+@bench
+async def test_after_a_reboot_only_the_new_address_is_told(node):
+    await node.create("web")
+    await node.client.patch(
+        Ref(POD, "default", "web"), {"status": {"podIPs": [{"ip": "10.9.9.9"}]}}, "status"
+    )
+    await node.kill_node()
+    node.reboot()
+    await node.start_node()
+    await node.clock.pass_by(1)
+    (attached,) = (await node.network.observe()).values()
+    told = (await node.pod("web"))["status"]["podIPs"]
+    assert [one["ip"] for one in told] == list(attached.addresses)
+
+
+@bench
+async def test_a_root_of_a_start_that_was_cut_short_goes_with_its_pod(node):
+    await node.create("web")
+    pod = await node.pod("web")
+    unit = f"{pod['metadata']['uid']}-main-0"
+    await node.kill_node()
+    node.runtime.states.clear()  # as if killed between the mount and the start
+    (path,) = Path(node.settings.run).glob("pods/*.jsonl")
+    path.write_text(path.read_text().replace('"running"', '"starting"'))
+    await node.client.delete(Ref(POD, "default", "web"), grace=5)
+    assert node.images.mounted == {unit}
+    await node.start_node()
+    await node.clock.pass_by(6)
+    assert node.images.mounted == set()
 
 
 @bench
