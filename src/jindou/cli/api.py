@@ -33,7 +33,7 @@ class Api:
     def running(self) -> bool:
         try:
             self._connect().close()
-        except Problem:
+        except (Problem, OSError):
             return False
         return True
 
@@ -69,8 +69,17 @@ class Api:
             f"{method} {path} HTTP/1.1\r\nHost: jindou\r\nAccept: application/json\r\nConnection: close\r\n"
             f"Content-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
         )
-        connection.sendall(head.encode() + data)
-        return Answer(connection)
+        try:
+            connection.sendall(head.encode() + data)
+            return Answer(connection)
+        except (ConnectionError, IndexError, ValueError):
+            connection.close()
+            raise Problem(
+                "the server went away in the middle of an answer",
+                "JD-API-501",
+                do=["jindou status", "jindou logs server"],
+                status=NOT_RUNNING,
+            ) from None
 
     def request(
         self, method: str, path: str, body: Any = None, kind: str = "application/json"

@@ -1,4 +1,8 @@
-"""The table of commands, and `main`: it yields the help, the parser of the one command typed, and completion."""
+"""The table of commands, and `main`: finds the one typed, runs it, and tells how it ended.
+
+The table yields the parser of the command typed, the help and the completion; a command's module is
+imported only when it runs.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from jindou import __version__
-from jindou.cli.problems import USAGE, Problem
+from jindou.cli.problems import FAILED, USAGE, Blocked, Problem
 from jindou.cli.term import Terminal
+from jindou.settings import Settings
 
 
 class Option(NamedTuple):
@@ -30,61 +35,62 @@ class Command(NamedTuple):
     examples: tuple[str, ...] = ()
 
 
-NUMBER = {"type": int, "metavar": "N"}
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def period(text: str) -> float:
+    """300, 300s or 5m."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    unit = units.get(text[-1:])
+    number = float(text[:-1]) * unit if unit else float(text)
+    if not 0 < number < 1e9:
+        raise ValueError(text)
+    return number
+
+
+NUMBER = {"type": positive, "metavar": "N"}
 SWITCH = {"action": "store_true"}
 PLACES = (
-    Option(
-        ("--api-port",),
-        "the Kubernetes API's port (6443); kept for later runs",
-        {**NUMBER, "dest": "api_port"},
-    ),
-    Option(
-        ("--node-port",), "the node's streaming port (10250); kept", {**NUMBER, "dest": "node_port"}
-    ),
-    Option(("--data",), "the data folder (/var/lib/jindou); kept", {"metavar": "DIR"}),
+    Option(("--api-port",), "the Kubernetes API's port (6443); kept for later runs", NUMBER),
+    Option(("--node-port",), "the node's streaming port (10250); kept for later runs", NUMBER),
+    Option(("--data",), "the data folder (/var/lib/jindou); kept for later runs", {"metavar": "DIR"}),
     Option(("--pretend",), "play the machine: no root, no containers", {**SWITCH, "default": None}),
-)
+)  # fmt: skip
+PLAN = Option(("--plan",), "print what would be done, and change nothing", SWITCH)
 COMMON = (
-    Option(("--plan",), "print what would be done, and change nothing", SWITCH),
-    Option(("--yes", "-y"), "answer yes to questions", SWITCH),
+    Option(("-y", "--yes"), "answer yes to questions", SWITCH),
     Option(("--no-input",), "never ask", SWITCH),
     Option(("-q", "--quiet"), "errors only", SWITCH),
-    Option(("-v", "--verbose"), "say more", {"action": "count", "default": 0}),
-    Option(
-        ("-o", "--output"),
-        "text, short or json",
-        {"choices": ("text", "short", "json"), "default": "text"},
-    ),
-    Option(
-        ("--color",),
-        "auto, always or never",
-        {"choices": ("auto", "always", "never"), "default": "auto"},
-    ),
-    Option(
-        ("--progress",),
-        "auto, tty, plain or json",
-        {"choices": ("auto", "tty", "plain", "json"), "default": "auto"},
-    ),
+    Option(("-v", "--verbose"), "where settings come from; -vv: traces of errors", {"action": "count", "default": 0}),
+    Option(("-o", "--output"), "text, short or json", {"choices": ("text", "short", "json"), "default": "text", "metavar": "FORMAT"}),
+    Option(("--color",), "auto, always or never", {"choices": ("auto", "always", "never"), "default": "auto", "metavar": "WHEN"}),
+    Option(("--progress",), "auto, tty, plain or json", {"choices": ("auto", "tty", "plain", "json"), "default": "auto", "metavar": "MODE"}),
+)  # fmt: skip
+NAMESPACE = Option(
+    ("-n", "--namespace"), "the namespace (default)", {"default": "default", "metavar": "NAME"}
 )
-NAMESPACE = Option(("-n", "--namespace"), "the namespace (default)", {"default": "default"})
 
 COMMANDS = (
     Command("up", "Run", "set up what is missing, then start", "jindou.cli.up:run",
             (*PLACES,
              Option(("--deploy",), "then apply this file or folder of YAML, with its images", {"metavar": "PATH"}),
-             Option(("--no-images",), "make no base images", SWITCH),
-             Option(("--timeout",), "seconds to wait for each thing (120)", {"type": float, "default": 120.0, "metavar": "S"})),
+             Option(("--no-images",), "make no base images", SWITCH), PLAN,
+             Option(("--timeout",), "how long to wait for each thing: 120, 5m", {"type": period, "default": 120.0, "metavar": "TIME"})),
             ("jindou up", "jindou up --deploy examples/guestbook", "jindou up --pretend")),
-    Command("down", "Run", "stop, keep everything", "jindou.cli.down:run", (), ("jindou down",)),
+    Command("down", "Run", "stop, keep everything", "jindou.cli.down:run", (PLAN,), ("jindou down",)),
     Command("status", "Run", "one screen of what runs", "jindou.cli.status:run", (), ("jindou status", "jindou status -o json")),
     Command("logs", "Run", "read or follow a process of Jindou", "jindou.cli.logs:run",
             (Option(("name",), "server, node, supervisor or setup", {"nargs": "?", "default": "server"}),
              Option(("-f", "--follow"), "go on as it grows", SWITCH),
-             Option(("--lines",), "how many lines to begin with (50)", {"type": int, "default": 50})),
+             Option(("--lines",), "how many lines to begin with (50)", {**NUMBER, "default": 50})),
             ("jindou logs node -f",)),
     Command("env", "Run", "settings for kubectl in this shell", "jindou.cli.env:run",
             (Option(("client",), "kubectl", {"nargs": "?", "default": "kubectl"}),
-             Option(("--shell",), "sh or fish", {"default": ""}),
+             Option(("--shell",), "sh or fish (as $SHELL says)", {"default": "", "choices": ("sh", "bash", "zsh", "fish"), "metavar": "NAME"}),
              Option(("--unset",), "the undo", SWITCH)),
             ('eval "$(jindou env kubectl)"',)),
     Command("kubeconfig", "Run", "print the kubeconfig", "jindou.cli.env:kubeconfig", (), ("jindou kubeconfig > admin.yaml",)),
@@ -93,8 +99,11 @@ COMMANDS = (
              Option(("--strict",), "a warning counts as a failure", SWITCH)),
             ("jindou doctor", "jindou doctor network", "jindou doctor -o short")),
     Command("why", "Find out", "follow an object or an error code to its cause", "jindou.cli.why:run",
-            (Option(("what",), "pod/NAME, service/NAME, deployment/NAME, node/NAME or a code"), NAMESPACE),
+            (Option(("what",), "pod/NAME, deployment/NAME, replicaset/NAME, service/NAME, node/NAME or a code"), NAMESPACE),
             ("jindou why pod/web-0", "jindou why JD-NET-101")),
+    Command("completion", "Find out", "a script that completes commands", "jindou.cli.completion:run",
+            (Option(("shell",), "bash, zsh or fish", {"choices": ("bash", "zsh", "fish")}),),
+            ("jindou completion bash > /etc/bash_completion.d/jindou",)),
     Command("image", "Images", "make, list, import, export and delete images", "jindou.cli.image:run",
             (Option(("action",), "list, bootstrap, import, export or delete", {"choices": ("list", "bootstrap", "import", "export", "delete")}),
              Option(("names",), "images, or files for import", {"nargs": "*"}),
@@ -104,89 +113,148 @@ COMMANDS = (
     Command("backup", "Keep", "all objects and keys in one file, while it runs", "jindou.cli.backup:backup",
             (Option(("file",), "the file to write", {"nargs": "?"}),), ("jindou backup nightly.tar.gz",)),
     Command("restore", "Keep", "put a backup back", "jindou.cli.backup:restore",
-            (Option(("file",), "the backup"),), ("jindou restore nightly.tar.gz",)),
+            (Option(("file",), "the backup"), PLAN), ("jindou restore nightly.tar.gz",)),
     Command("uninstall", "Remove", "take jindou off; data stays unless --purge", "jindou.cli.uninstall:run",
             (Option(("--purge",), "delete all data too", SWITCH),
-             Option(("--confirm",), "this machine's name, for --purge in a script", {"default": "", "metavar": "NAME"})),
+             Option(("--confirm",), "this machine's name, for --purge in a script", {"default": "", "metavar": "NAME"}), PLAN),
             ("jindou uninstall", "jindou uninstall --plan")),
 )  # fmt: skip
 HIDDEN = {"server": "jindou.serve:server", "node": "jindou.serve:node"}
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        return show_help(words[1:])
-    if words[0] in ("--version", "version"):
-        print(f"jindou {__version__}")
-        return 0
-    terminal = Terminal(colour="auto")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that knows no such letter
     try:
-        return dispatch(words)
+        code = dispatch(words)
+        sys.stdout.flush()
+        return code
     except Problem as problem:
-        print(problem.render(terminal), file=sys.stderr)
-        return problem.status
-    except KeyboardInterrupt:
-        print("\nstopped; what was done is kept", file=sys.stderr)
-        return 130
+        return show(Terminal(), problem)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
 
 
 def dispatch(words: list[str]) -> int:
-    from jindou.cli import configuration
+    from jindou.cli import help
 
+    if not words or words[0] in ("-h", "--help", "help"):
+        return help.show(words[1:])
+    if words[0] in ("-V", "--version", "version"):
+        print(f"jindou {__version__}")
+        return 0
     name = words[0]
     if name in HIDDEN:
-        settings, _ = configuration.load({}, os.environ)
-        return int(resolve(HIDDEN[name])(settings) or 0)
+        return process(name, words[1:])
     command = find(name)
-    options = parser(command).parse_args(words[1:])
-    if options.progress == "tty" and not sys.stderr.isatty():
-        raise Problem("--progress tty needs a terminal", "JD-CLI-615", status=USAGE)
+    if any(word in ("-h", "--help") for word in words[1:]):
+        return help.show([name])
+    options = help.parser(command).parse_args(words[1:])
     terminal = Terminal(
-        colour=options.color, progress=options.progress, quiet=options.quiet, output=options.output
-    )
-    settings, origin = configuration.load(vars(options), os.environ)
-    if options.verbose:
-        for field, place in origin.items():
-            terminal.note(f"{field} = {getattr(settings, field)}  ({place})")
-    if not settings.pretend and remembered_pretend(settings):
-        settings = settings._replace(pretend=True)
-    if settings.pretend:
-        from jindou.cli.root import unprivileged
+        colour=options.color, progress=options.progress, quiet=options.quiet,
+        output=options.output, no_input=options.no_input, verbose=options.verbose,
+    )  # fmt: skip
+    if options.progress == "tty" and not sys.stderr.isatty():
+        return show(
+            terminal, Problem("--progress tty needs a terminal", "JD-CLI-615", status=USAGE)
+        )
+    return attempt(terminal, command, options)
 
-        settings = unprivileged(settings)
+
+def attempt(terminal: Terminal, command: Command, options: Any) -> int:
+    """Run it; whatever goes wrong ends as an exit code and at most five parts on the screen."""
+    import signal
+
+    from jindou.cli import configuration
+
+    def ended(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, ended)
+    settings = Settings()
     try:
+        try:
+            settings, origin = configuration.load(vars(options), os.environ)
+        except Problem as problem:
+            if command.name != "doctor":
+                raise
+            settings, origin = configuration.load(vars(options), os.environ, files=False)
+            options.broken = problem
+        settings = placed(settings, command.name)
+        if options.verbose:
+            for field, place in origin.items():
+                terminal.note(f"{field} = {getattr(settings, field)}  ({place})")
         return int(resolve(command.target)(terminal, settings, options))
-    except Problem:
+    except KeyboardInterrupt as stop:
+        terminal.note("\nstopped; what was done is kept, and the same command goes on from there")
+        return 143 if isinstance(stop, Terminated) else 130
+    except BrokenPipeError:
         raise
     except Exception as error:
-        if type(error).__name__ == "Blocked":
-            return show_blocked(terminal, error)
-        if type(error).__name__ == "Unreadable":
-            raise Problem(str(error), "JD-CLI-604", now="it was left as it is") from error
-        raise
+        return show(terminal, foreseen(terminal, settings, error))
 
 
-def remembered_pretend(settings: Any) -> bool:
-    """A cloud started with --pretend is found again without the flag, where no real one runs."""
-    from jindou.cli.root import unprivileged
+def placed(settings: Settings, command: str) -> Settings:
+    """A pretended cloud is below the user's own folders, and found again without the flag."""
+    from jindou.cli.places import remembered, unprivileged
 
-    if os.path.exists(os.path.join(settings.run, "api.sock")):
-        return os.path.exists(os.path.join(settings.data, "pretend"))
-    own = unprivileged(settings)
-    return own != settings and os.path.exists(os.path.join(own.data, "pretend"))
+    if settings.pretend:
+        return unprivileged(settings)
+    return remembered(settings, only_running=command == "up") or settings
 
 
-def show_blocked(terminal: Terminal, error: Exception) -> int:
-    problems: list[Problem] = getattr(error, "problems", [])
+def process(name: str, words: Sequence[str]) -> int:
+    """One of the two processes, in the foreground: what systemd or the supervisor starts."""
+    from jindou.cli import configuration
+
+    if words:
+        raise Problem(
+            f"jindou {name} takes no arguments", "JD-CLI-616",
+            why="it is started by `jindou up`; its settings are JINDOU_* variables", do=["jindou up -h"],
+            status=USAGE,
+        )  # fmt: skip
+    settings, _ = configuration.load({}, os.environ)
+    return int(resolve(HIDDEN[name])(settings) or 0)
+
+
+def foreseen(terminal: Terminal, settings: Settings, error: Exception) -> Problem | Blocked:
+    """Every exception as a problem that can be shown. What nobody foresaw goes to a log, whole."""
+    if isinstance(error, (Problem, Blocked)):
+        return error
+    if terminal.verbose > 1:
+        import traceback
+
+        traceback.print_exception(error)
+    from jindou.cli.unforeseen import as_problem
+
+    return as_problem(settings, error)
+
+
+def show(terminal: Terminal, error: Problem | Blocked) -> int:
+    sys.stdout.flush()
+    problems = error.problems if isinstance(error, Blocked) else [error]
     for number, problem in enumerate(problems, 1):
-        label = f"error {number} of {len(problems)}" if len(problems) > 1 else "error"
-        print(f"\n{problem.render(terminal, label)}", file=sys.stderr)
-    print(f"\nNothing was changed. To read more: jindou why {problems[0].code}", file=sys.stderr)
-    return problems[0].status
+        many = len(problems) > 1
+        label = f"error {number} of {len(problems)}" if many else "error"
+        gap = "\n" if number > 1 else ""
+        print(f"{gap}{problem.render(terminal, label)}", file=sys.stderr)
+    if isinstance(error, Blocked):
+        print(
+            f"\nNothing was changed. To read more: jindou why {problems[0].code}", file=sys.stderr
+        )
+    if terminal.output == "json":
+        import json
+
+        told = [problem.as_json() for problem in problems]
+        print(json.dumps({"v": 1, "errors": told}))
+    return problems[0].status if problems else FAILED
 
 
 def resolve(target: str) -> Any:
@@ -205,70 +273,3 @@ def find(name: str) -> Command:
         f"there is no command {name!r}", "JD-CLI-600",
         do=[f"jindou {close[0]}"] if close else ["jindou --help"], status=USAGE,
     )  # fmt: skip
-
-
-def parser(command: Command) -> Any:
-    import argparse
-
-    made = argparse.ArgumentParser(
-        f"jindou {command.name}",
-        description=f"{command.says[0].upper()}{command.says[1:]}.",
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in command.examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    for option in command.options:
-        made.add_argument(*option.names, help=option.says, **option.more)
-    group = made.add_argument_group("every command")
-    for option in COMMON:
-        group.add_argument(*option.names, help=option.says, **option.more)
-    return made
-
-
-def show_help(words: Sequence[str]) -> int:
-    if words and words[0] == "exit-codes":
-        print(EXIT_CODES)
-        return 0
-    if words:
-        try:
-            parser(find(words[0])).print_help()
-        except Problem as problem:
-            print(problem.render(Terminal()), file=sys.stderr)
-            return problem.status
-        return 0
-    lines = [
-        "jindou - a whole cloud on this machine, for kubectl and the tools you have",
-        "",
-        "Usage: jindou COMMAND [OPTIONS]",
-        "",
-        "Examples:",
-        "  jindou up                          set up and start; safe to repeat",
-        "  jindou status                      what runs, where, how full",
-        '  eval "$(jindou env kubectl)"       point this shell\'s kubectl at jindou',
-        "",
-    ]
-    group = ""
-    for command in COMMANDS:
-        label = f"{command.group}:" if command.group != group else ""
-        group = command.group
-        lines.append(f"{label:<10} {command.name:<11} {command.says}")
-    lines += [
-        "",
-        "Every command: -h  -q  -v  -o FORMAT  --plan  --yes  --no-input",
-        "               --color WHEN  --progress MODE",
-        "More: jindou COMMAND -h     jindou help exit-codes",
-    ]
-    print("\n".join(lines))
-    return 0
-
-
-EXIT_CODES = """\
-  0        done, healthy, warnings only
-  1        failed, unhealthy
-  2        the command line is not understood
-  3        jindou is not running
-  4        root or access is missing
-  5        there is no such object
-  6        something on the machine is in the way; nothing was changed
-  7        waited too long; it goes on working
-  130 143  stopped by Ctrl-C or TERM"""

@@ -11,6 +11,7 @@ from jindou.settings import Settings
 
 MACHINE_FILE = "/etc/jindou/config.toml"
 FIELDS = Settings.__annotations__
+LONGEST_RUN = 80  # bytes: the path of a Unix socket ends at 108
 
 
 def user_file(env: Mapping[str, str]) -> str:
@@ -18,20 +19,66 @@ def user_file(env: Mapping[str, str]) -> str:
     return os.path.join(home, "jindou", "config.toml")
 
 
-def load(flags: Mapping[str, Any], env: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+def load(
+    flags: Mapping[str, Any], env: Mapping[str, str], files: bool = True
+) -> tuple[Settings, dict[str, str]]:
     """The settings, and for each that is not a default where it came from."""
     chosen: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    for path in (env.get("JINDOU_CONFIG") or MACHINE_FILE, user_file(env)):
+    for path in (env.get("JINDOU_CONFIG") or MACHINE_FILE, user_file(env)) if files else ():
         for name, value in read_file(path).items():
-            chosen[name], origin[name] = value, path
+            chosen[name], origin[name] = value, f"{name} in {path}"
     for name in FIELDS:
         if (text := env.get(f"JINDOU_{name.upper()}")) is not None:
             chosen[name], origin[name] = text, f"JINDOU_{name.upper()}"
         if flags.get(name) is not None:
-            chosen[name], origin[name] = flags[name], f"--{name.replace('_', '-')}"
+            given = os.path.abspath(flags[name]) if name == "data" and flags[name] else flags[name]
+            chosen[name], origin[name] = given, f"--{name.replace('_', '-')}"
     values = {name: convert(name, value, origin[name]) for name, value in chosen.items()}
+    for name, value in values.items():
+        if wrong := unusable(name, value):
+            raise Problem(f"{origin[name]} {wrong}", "JD-CLI-603", status=USAGE)
     return Settings(**values), origin
+
+
+def unusable(name: str, value: Any) -> str:
+    """What is wrong with a value of the right type, or ""."""
+    shown = repr(value)
+    if name in ("api_port", "node_port") and not 0 < value < 65536:
+        return f"has to be from 1 to 65535, not {shown}"
+    if name in ("data", "run", "logs") and not (
+        os.path.isabs(value) and value.strip("/") and value.isprintable()
+    ):
+        return f"has to be the path of a folder from /, not {shown}"
+    if name == "run" and len(value.encode()) > LONGEST_RUN:
+        return f"is longer than {LONGEST_RUN} bytes, too long for sockets in it"
+    if name in ("name", "bridge") and not (
+        value.isascii()
+        and value.replace("-", "x").isalnum()
+        and value.islower()
+        and len(value) < 16
+    ):
+        return f"has to be at most 15 lower-case letters, digits and hyphens, not {shown}"
+    if name == "api_address" or name.endswith(("_cidr", "_cidr6")):
+        return bad_address(name, value)
+    return ""
+
+
+def bad_address(name: str, value: str) -> str:
+    import ipaddress
+
+    try:
+        if name == "api_address":
+            ipaddress.ip_address(value)
+            return ""
+        network = ipaddress.ip_network(value)
+    except ValueError:
+        what = "an address" if name == "api_address" else "a network like 10.210.0.0/16"
+        return f"has to be {what}, not {value!r}"
+    family = 6 if name.endswith("6") else 4
+    if network.version != family:
+        return f"has to be a network of IPv{family}, not {value}"
+    return ""
 
 
 def read_file(path: str) -> dict[str, Any]:
@@ -42,14 +89,22 @@ def read_file(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             content = tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise Problem(f"{path} can't be read: {error}", "JD-CLI-603", status=USAGE) from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise Problem(
+            f"{path} can't be read",
+            "JD-CLI-603",
+            why=said or "",
+            do=[f"${{EDITOR:-vi}} {path}"],
+            status=USAGE,
+        ) from error
     for name in content:
         if name not in FIELDS:
             raise Problem(
                 f"{path} sets {name!r}, which is no setting",
                 "JD-CLI-603",
                 why=f"settings are {', '.join(FIELDS)}",
+                do=[f"${{EDITOR:-vi}} {path}"],
                 status=USAGE,
             )
     return content
@@ -75,19 +130,14 @@ def convert(name: str, value: Any, origin: str) -> Any:
 
 def keep(changes: Mapping[str, Any], env: Mapping[str, str]) -> None:
     """Write choices made by flags into the machine's file, so that later runs have them too."""
+    import json
+
     path = env.get("JINDOU_CONFIG") or MACHINE_FILE
     content = {**read_file(path), **changes}
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(f"{path}.new", "w") as file:
         for name, value in content.items():
-            shown = (
-                str(value).lower()
-                if isinstance(value, bool)
-                else value
-                if isinstance(value, int)
-                else f'"{value}"'
-            )
-            file.write(f"{name} = {shown}\n")
+            file.write(f"{name} = {json.dumps(value, ensure_ascii=False)}\n")
     os.replace(f"{path}.new", path)
 
 

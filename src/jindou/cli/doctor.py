@@ -1,16 +1,20 @@
-"""`jindou doctor`: every probe of the machine, in a fixed order, worst child first in nothing but the verdict."""
+"""`jindou doctor`: every probe of the machine, in a fixed order, with a remedy for each problem.
+
+Nothing is changed, and nothing asks for root: without it, the probes that need it are passed over.
+"""
 
 from __future__ import annotations
 
 import time
 from argparse import Namespace
+from typing import Any
 
-from jindou.cli.problems import DONE, FAILED, NO_OBJECT, Problem
-from jindou.cli.root import become_root
-from jindou.cli.term import Terminal, duration
+from jindou.cli.problems import DONE, EFFECT, FAILED, NO_OBJECT, Problem
+from jindou.cli.term import Terminal, count, duration
 from jindou.settings import Settings
 
 GROUPS = ("containers", "network", "storage", "security", "clients", "jindou")
+STATES = ("ok", "warn", "FAIL", "skip")
 
 
 def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
@@ -20,44 +24,88 @@ def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
                 f"there is no group of probes called {group!r}",
                 "JD-CLI-610",
                 why=f"groups are {', '.join(GROUPS)}",
+                do=["jindou doctor"],
                 status=NO_OBJECT,
             )
-    if not settings.pretend:
-        become_root(
-            terminal,
-            ["try        a tiny container, an overlay, a namespace and a packet rule"],
-            yes=options.yes,
-            plan="jindou doctor --help",
-        )
     from jindou.serve import probe
 
     began = time.monotonic()
-    verdicts = [v for v in probe(settings) if not options.groups or v.group in options.groups]
-    counts = {
-        state: sum(v.state == state for v in verdicts) for state in ("ok", "warn", "FAIL", "skip")
-    }
+    probed = [verdict._asdict() for verdict in probe(settings)]
+    verdicts = [*probed, *broken_configuration(options)]
+    verdicts = [v for v in verdicts if not options.groups or v["group"] in options.groups]
+    verdicts.sort(key=lambda v: GROUPS.index(v["group"]))
+    counts = {state: sum(v["state"] == state for v in verdicts) for state in STATES}
     if options.output == "json":
         import json
 
+        answer = {"v": 1, "ms": int((time.monotonic() - began) * 1000), "counts": counts}
+        terminal.answer(json.dumps({**answer, "probes": verdicts}), always=True)
+    else:
+        shown = [v for v in verdicts if wanted(v, terminal)]
+        text = "\n".join(render(shown, terminal))
+        if text:
+            terminal.answer(text, always=True)
+        spread = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+        gap = "\n" if text else ""
+        took = duration(time.monotonic() - began)
         terminal.answer(
-            json.dumps({"v": 1, "counts": counts, "probes": [v._asdict() for v in verdicts]})
+            f"{gap}{count(len(verdicts), 'probe')} in {took}: {spread or 'nothing to say'}"
         )
-        return FAILED if counts["FAIL"] or (options.strict and counts["warn"]) else DONE
+    return FAILED if counts["FAIL"] or (options.strict and counts["warn"]) else DONE
+
+
+def wanted(verdict: dict[str, Any], terminal: Terminal) -> bool:
+    if terminal.quiet:
+        return bool(verdict["state"] == "FAIL")
+    return terminal.output != "short" or verdict["state"] in ("warn", "FAIL")
+
+
+def broken_configuration(options: Namespace) -> list[dict[str, Any]]:
+    """A file of settings that nobody can read stops every other command; here it is one verdict."""
+    broken: Problem | None = getattr(options, "broken", None)
+    if broken is None:
+        return []
+    return [
+        {
+            "group": "jindou",
+            "state": "FAIL",
+            "says": broken.what,
+            "code": broken.code,
+            "why": broken.why,
+            "do": broken.do,
+        }
+    ]
+
+
+def render(verdicts: list[dict[str, Any]], terminal: Terminal) -> list[str]:
+    import textwrap
+
+    lines: list[str] = []
     group = ""
     for verdict in verdicts:
-        if options.output == "short" and verdict.state in ("ok", "skip"):
-            continue
-        if verdict.group != group:
-            group = verdict.group
-            terminal.answer(terminal.heading(group))
-        code = verdict.code if verdict.state in ("warn", "FAIL") else ""
-        gap = " " * max(2, terminal.width - 8 - len(verdict.says) - len(code)) if code else ""
-        terminal.answer(f"  {terminal.state(verdict.state, out=True)}  {verdict.says}{gap}{code}")
-        if verdict.state in ("warn", "FAIL"):
-            if verdict.why:
-                terminal.answer(f"        {verdict.why}")
-            for line in verdict.do:
-                terminal.answer(f"        do: {line}")
-    shown = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    terminal.answer(f"\n{len(verdicts)} probes in {duration(time.monotonic() - began)}: {shown}")
-    return FAILED if counts["FAIL"] or (options.strict and counts["warn"]) else DONE
+        if verdict["group"] != group:
+            group = verdict["group"]
+            lines.append(terminal.heading(group))
+        trouble = verdict["state"] in ("warn", "FAIL")
+        code = verdict["code"] if trouble else ""
+        first, *more = textwrap.wrap(
+            verdict["says"], terminal.width - 8 - (len(code) + 2 if code else 0),
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+        gap = " " * max(2, terminal.width - 8 - len(first) - len(code)) if code else ""
+        lines.append(f"  {terminal.state(verdict['state'], out=True)}  {first}{gap}{code}")
+        lines += [f"        {line}" for line in more]
+        if trouble:
+            why = textwrap.wrap(verdict["why"], terminal.width - 8, break_long_words=False)
+            lines += [f"        {line}" for line in why]
+            lines += [f"        {line}" for line in remedies(verdict["do"])]
+    return lines
+
+
+def remedies(do: tuple[str, ...]) -> list[str]:
+    pairs = [line.partition(EFFECT) for line in do]
+    width = max((len(command) for command, _, effect in pairs if effect), default=0)
+    return [
+        f"do: {command:<{width}}{EFFECT}{effect.strip()}" if effect else f"do: {command}"
+        for command, _, effect in pairs
+    ]

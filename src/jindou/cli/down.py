@@ -2,63 +2,117 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
 
 from jindou.cli import services
 from jindou.cli.api import Api, Refused
 from jindou.cli.problems import DONE, Problem
 from jindou.cli.root import become_root
-from jindou.cli.term import Steps, Terminal
+from jindou.cli.steps import Step, Steps
+from jindou.cli.term import Terminal, count
 from jindou.settings import Settings
 
 WORKLOADS, SERVICES = "stop workloads", "stop services"
+LOOK = 0.5  # seconds between looks at what still runs
 
 
 def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
-    running = [name for name in services.names(settings) if services.pid_of(settings, name)]
-    if options.plan:
-        terminal.answer(
-            f"stop the containers of all Pods\nstop {' and '.join(running) or 'nothing: it is not running'}"
-        )
-        return DONE
+    running = [name for name in services.NAMES if services.pid_of(settings, name)]
     if not running and not services.pid_of(settings, "supervisor"):
-        terminal.note("jindou is not running. Nothing to do.")
+        terminal.answer("jindou is not running. Nothing to do.")
+        return DONE
+    reasons = [
+        "stop       the containers of all Pods, each with its own grace period",
+        f"stop       {' and '.join(running) or 'the supervisor'}",
+    ]
+    if options.plan:
+        for line in reasons:
+            terminal.answer(line)
         return DONE
     if not settings.pretend:
-        become_root(
-            terminal,
-            ["stop    2 services and the containers they keep"],
-            yes=options.yes,
-            plan="jindou down --plan",
-        )
+        become_root(terminal, settings, reasons, yes=True, plan="jindou down --plan")
     stop(terminal, settings)
     terminal.note()
-    terminal.note("jindou is stopped. Nothing was deleted.")
-    terminal.note(f"  kept   images, volumes, objects and keys in {settings.data}")
-    terminal.note("  kept   the entry called jindou in your kubeconfig (silent for now)")
-    terminal.note("Start again: jindou up     Take it off this machine: jindou uninstall")
+    terminal.answer("jindou is stopped. Nothing was deleted.")
+    terminal.answer(f"  kept   images, volumes, objects and keys in {settings.data}")
+    terminal.answer(
+        f"  kept   the entry called {settings.name} in your kubeconfig (silent for now)"
+    )
+    terminal.answer("Start again: jindou up     Take it off this machine: jindou uninstall")
     return DONE
 
 
 def stop(terminal: Terminal, settings: Settings) -> None:
     steps = Steps(terminal, [WORKLOADS, SERVICES])
     with steps.step(WORKLOADS) as step:
-        step.say(stop_workloads(settings))
+        stop_workloads(step, settings)
     with steps.step(SERVICES) as step:
         stopped = services.stop(settings, lambda name: step.say(f"stopping {name}"))
         step.say(f"{len(stopped)} stopped")
 
 
-def stop_workloads(settings: Settings) -> str:
+def stop_workloads(step: Step, settings: Settings) -> None:
     """Ask the node to end its containers, each with its own grace; objects stay as they are."""
     api = Api(settings, timeout=3600)
+    if not api.running():
+        step.state = "warn"
+        step.say("containers left running: the server does not answer")
+        return
     try:
-        nodes = api.get("/api/v1/nodes")["items"]
-        total = 0
-        for node in nodes:
-            total += api.request("POST", f"/api/v1/nodes/{node['metadata']['name']}/proxy/stop")[
-                "stopped"
-            ]
+        nodes = [node["metadata"]["name"] for node in api.get("/api/v1/nodes")["items"]]
+        with watched(step, settings):
+            total = sum(
+                api.request("POST", f"/api/v1/nodes/{name}/proxy/stop")["stopped"] for name in nodes
+            )
     except (Problem, Refused, OSError) as error:
-        return f"left running ({error})"
-    return f"{total} pods"
+        step.state = "warn"
+        step.say(f"containers left running: {error}")
+        return
+    step.say(count(total, "container"))
+
+
+@contextlib.contextmanager
+def watched(step: Step, settings: Settings) -> Iterator[None]:
+    """Meanwhile, name the Pods that still run and how long they may take: one item each."""
+    over = threading.Event()
+
+    def look() -> None:
+        api = Api(settings)
+        while not over.wait(LOOK):
+            with contextlib.suppress(Problem, Refused, OSError, KeyError):
+                show_waiting(step, api.get("/api/v1/pods")["items"])
+
+    looker = threading.Thread(target=look, daemon=True)
+    looker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looker.join()
+
+
+def show_waiting(step: Step, pods: list[dict[str, Any]]) -> None:
+    waiting = {}
+    for pod in pods:
+        statuses = pod["status"].get("containerStatuses", [])
+        if any("running" in status.get("state", {}) for status in statuses):
+            meta = pod["metadata"]
+            grace = pod["spec"].get("terminationGracePeriodSeconds", 30)
+            waiting[f"{meta['namespace']}/{meta['name']}"] = grace
+    known = {item.name: item for item in step.items}
+    for name, grace in waiting.items():
+        if name not in known:
+            item = step.item(name)
+            item.start()
+            item.detail = f"has {grace}s to end by itself"
+    for name, item in known.items():
+        if name not in waiting and item.state == "now":
+            item.end("ended")
+    if waiting:
+        first = next(iter(waiting))
+        more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+        step.say(f"waiting for {first}{more}")

@@ -6,7 +6,7 @@ import os
 from argparse import Namespace
 
 from jindou.cli.api import Api
-from jindou.cli.problems import DONE, NO_OBJECT, NOT_RUNNING, Problem
+from jindou.cli.problems import DONE, NO_ACCESS, NO_OBJECT, NOT_RUNNING, Problem
 from jindou.cli.root import invoking_user
 from jindou.cli.term import Terminal
 from jindou.settings import Settings
@@ -18,9 +18,12 @@ def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
             f"there are no settings for {options.client!r}",
             "JD-CLI-605",
             why="known: kubectl",
+            do=["jindou env kubectl"],
             status=NO_OBJECT,
         )
-    if not Api(settings).running():
+    if options.unset:  # also when nothing runs
+        pass
+    elif not Api(settings).running():
         terminal.note("jindou is not running. Start: jindou up")
         return NOT_RUNNING
     path = admin_path(settings)
@@ -29,26 +32,26 @@ def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
     if options.output == "json":
         import json
 
-        terminal.answer(json.dumps({"v": 1, "KUBECONFIG": path}))
+        terminal.answer(json.dumps({"v": 1, "KUBECONFIG": path}), always=True)
         return DONE
-    for line in lines(
-        path, options.shell or os.path.basename(os.environ.get("SHELL", "sh")), options.unset
-    ):
-        terminal.answer(line)
+    shell = options.shell or os.path.basename(os.environ.get("SHELL", "sh"))
+    for line in lines(path, shell, options.unset, settings.name):
+        terminal.answer(line, always=True)
     return DONE
 
 
-def lines(path: str, shell: str, unset: bool) -> list[str]:
+def lines(path: str, shell: str, unset: bool, context: str) -> list[str]:
     fish = shell == "fish"
     if unset:
         return ["set -e KUBECONFIG" if fish else "unset KUBECONFIG"]
-    first = f"set -gx KUBECONFIG '{path}'" if fish else f"export KUBECONFIG='{path}'"
+    value = "'" + path.replace("'", "\\'" if fish else "'\\''") + "'"
+    first = f"set -gx KUBECONFIG {value}" if fish else f"export KUBECONFIG={value}"
     call = "jindou env kubectl --shell fish | source" if fish else 'eval "$(jindou env kubectl)"'
     return [
         first,
         f"# use:   {call}",
         f"# undo:  {call.replace('kubectl', 'kubectl --unset', 1)}",
-        "# or leave the shell alone:  kubectl --context jindou get pods",
+        f"# or leave the shell alone:  kubectl --context {context} get pods",
     ]
 
 
@@ -58,6 +61,7 @@ def admin_path(settings: Settings) -> str:
 
 
 def own_copy(settings: Settings) -> str:
+    """The user's own file, which has the same entry. `jindou up` made it for whoever asked."""
     _, _, home = invoking_user()
     return os.path.join(home, ".kube", "config")
 
@@ -66,7 +70,7 @@ def kubeconfig(terminal: Terminal, settings: Settings, options: Namespace) -> in
     path = admin_path(settings)
     try:
         with open(path) as file:
-            terminal.answer(file.read().rstrip())
+            terminal.answer(file.read().rstrip(), always=True)
     except FileNotFoundError:
         raise Problem(
             "there is no cloud yet", "JD-API-501", do=["jindou up"], status=NOT_RUNNING
@@ -75,6 +79,10 @@ def kubeconfig(terminal: Terminal, settings: Settings, options: Namespace) -> in
         raise Problem(
             "the key in the kubeconfig is for root and for who ran `jindou up`",
             "JD-SEC-301",
-            do=["sudo jindou kubeconfig", "kubectl config view --raw --context jindou --minify"],
+            do=[
+                "sudo jindou kubeconfig",
+                f"kubectl config view --raw --minify --context {settings.name}",
+            ],
+            status=NO_ACCESS,
         ) from None
     return DONE

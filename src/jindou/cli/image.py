@@ -9,10 +9,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jindou.cli.api import Api, Refused
-from jindou.cli.problems import DONE, USAGE, Problem
-from jindou.cli.term import Item, Steps, Terminal, size, table
+from jindou.cli.problems import DONE, FAILED, NO_OBJECT, USAGE, Problem
+from jindou.cli.steps import Item, Steps
+from jindou.cli.term import Terminal, size, table
 from jindou.settings import Settings
 
+NO_RECIPE = "there is no recipe"
 MAKE = "make the image"
 IMPORT = "import the images"
 
@@ -39,10 +41,16 @@ def short(name: str) -> str:
     return name.removesuffix(":latest")
 
 
-def bootstrap(api: Api, name: str, item: Item, force: bool = False) -> None:
+def bootstrap(api: Api, name: str, item: Item, force: bool = False, optional: bool = False) -> None:
+    """Make it. `optional`: what no recipe is for is left to be pulled when a Pod needs it."""
     query = urlencode({"name": name, **({"force": "true"} if force else {})})
     item.start()
-    follow(api.lines("POST", f"{node_path(api)}/bootstrap?{query}"), item, name)
+    try:
+        follow(api.lines("POST", f"{node_path(api)}/bootstrap?{query}"), item, name)
+    except Problem as problem:
+        if not optional or NO_RECIPE not in problem.why:
+            raise
+        item.end("pulled when it is needed", state="skip")
 
 
 def follow(lines: Iterator[dict[str, Any]], item: Item, name: str) -> None:
@@ -51,12 +59,7 @@ def follow(lines: Iterator[dict[str, Any]], item: Item, name: str) -> None:
     try:
         for line in lines:
             if "error" in line:
-                raise Problem(
-                    f"{name} could not be made",
-                    "JD-IMG-401",
-                    why=line["error"],
-                    do=["jindou logs node"],
-                )
+                raise failed(name, line["error"])
             if "image" in line:
                 size_text = size(line["image"].get("size", 0))
                 continue
@@ -64,13 +67,18 @@ def follow(lines: Iterator[dict[str, Any]], item: Item, name: str) -> None:
             item.done, item.total = line.get("done", 0), line.get("total", 0)
     except Refused as error:
         item.end(state="FAIL")
-        raise Problem(
-            f"{name} could not be made", "JD-IMG-401", why=str(error), do=["jindou logs node"]
-        ) from error
+        raise failed(name, str(error)) from error
     except Problem:
         item.end(state="FAIL")
         raise
     item.end(size_text)
+
+
+def failed(name: str, why: str) -> Problem:
+    do = ["jindou image list", "jindou image import FILE   takes a docker or OCI archive"]
+    if NO_RECIPE not in why:
+        do = ["jindou logs node"]
+    return Problem(f"{name} can't be had", "JD-IMG-401", why=why, do=do)
 
 
 def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
@@ -90,7 +98,7 @@ def show(terminal: Terminal, api: Api, options: Namespace) -> int:
     if options.output == "json":
         import json
 
-        terminal.answer(json.dumps({"v": 1, "images": images}))
+        terminal.answer(json.dumps({"v": 1, "images": images}), always=True)
         return DONE
     rows = [["NAME", "DIGEST", "SIZE"]]
     rows += sorted(
@@ -98,7 +106,7 @@ def show(terminal: Terminal, api: Api, options: Namespace) -> int:
         for image in images
         for name in image["names"] or ["<none>"]
     )
-    terminal.answer(table(rows, right=(2,)))
+    terminal.answer(table(rows, right=(2,)), always=True)
     return DONE
 
 
@@ -162,10 +170,23 @@ def send(terminal: Terminal, api: Api, options: Namespace) -> int:
 
 
 def remove(terminal: Terminal, api: Api, options: Namespace) -> int:
+    if not options.names:
+        raise Problem(
+            "name the image to delete",
+            "JD-CLI-609",
+            do=["jindou image list", "jindou image delete NAME"],
+            status=USAGE,
+        )
     for name in options.names:
         try:
             api.request("DELETE", f"{node_path(api)}?{urlencode({'name': name})}")
         except Refused as error:
-            raise Problem(f"{name} was not deleted", "JD-IMG-401", why=str(error)) from error
+            raise Problem(
+                f"{name} was not deleted",
+                "JD-IMG-401",
+                why=str(error),
+                do=["jindou image list"],
+                status=NO_OBJECT if error.code == 404 else FAILED,
+            ) from error
         terminal.note(f"{name} deleted")
     return DONE

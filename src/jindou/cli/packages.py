@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import IO, NamedTuple
+
+from jindou.settings import Settings
 
 
 class Program(NamedTuple):
@@ -87,26 +89,63 @@ def install(programs: Iterable[Program], log: str) -> list[str]:
         return []
     with open(log, "a") as file:
         if using == "apt-get":
-            env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            update = subprocess.run(["apt-get", "update", "-q"], stdout=file, stderr=file, env=env)
-            names = [name for name in names if update.returncode or _apt_has(name)]
-            subprocess.run(
-                ["apt-get", "install", "-y", "-q", "--no-install-recommends", *names],
-                stdout=file,
-                stderr=file,
-                env=env,
-            )
+            updated = _work(["apt-get", "update", "-q"], file)
+            names = [name for name in names if updated or _apt_has(name)]
+            _work(["apt-get", "install", "-y", "-q", "--no-install-recommends", *names], file)
         elif using == "dnf":
-            subprocess.run(
-                ["dnf", "install", "-y", "--skip-unavailable", *names], stdout=file, stderr=file
-            )
+            _work(["dnf", "install", "-y", "--setopt=strict=False", *names], file)
         else:
-            subprocess.run(
-                ["pacman", "-S", "--noconfirm", "--needed", *names], stdout=file, stderr=file
-            )
+            _work(["pacman", "-Sy", "--noconfirm", "--needed", *names], file)
     return names
 
 
+def command(names: Iterable[str]) -> str:
+    """What a person would type for the same."""
+    words = {"apt-get": "apt-get install", "dnf": "dnf install", "pacman": "pacman -S"}
+    return f"{words.get(manager(), 'install')} {' '.join(names)}"
+
+
+def _work(words: list[str], log: IO[str]) -> int:
+    """A package manager must not be stopped in the middle: Ctrl-C waits for it, a second one ends it."""
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env, start_new_session=True
+    )
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+        raise
+
+
 def _apt_has(name: str) -> bool:
-    found = subprocess.run(["apt-cache", "policy", name], capture_output=True, text=True)
+    found = subprocess.run(
+        ["apt-cache", "policy", name],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LC_ALL": "C"},
+    )
     return "Candidate:" in found.stdout and "Candidate: (none)" not in found.stdout
+
+
+def note(settings: Settings, names: Iterable[str]) -> None:
+    """Which packages were installed for us: `uninstall` names them, and removes none by itself."""
+    os.makedirs(settings.data, 0o711, exist_ok=True)
+    with open(os.path.join(settings.data, "packages"), "a") as file:
+        file.writelines(f"{name}\n" for name in names)
+
+
+def noted(settings: Settings) -> str:
+    """The command that removes them, or ""."""
+    try:
+        with open(os.path.join(settings.data, "packages")) as file:
+            names = sorted(set(file.read().split()))
+    except OSError:
+        return ""
+    words = {
+        "apt-get": "apt-get autoremove --purge", "dnf": "dnf remove", "pacman": "pacman -Rs"
+    }.get(manager(), "")  # fmt: skip
+    return f"{words} {' '.join(names)}" if names and words else ""

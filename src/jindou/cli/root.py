@@ -4,76 +4,106 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from jindou.cli.configuration import as_environment
 from jindou.cli.problems import NO_ACCESS, Problem
 from jindou.cli.term import Terminal
 from jindou.settings import Settings
+
+KEPT = ("KUBECONFIG", "CI", "NO_COLOR", "TERM", "COLUMNS", "ACCESSIBLE", "LANG", "LC_ALL", "TZ")
+PROMPT = "jindou needs root to set up namespaces, mounts and packet rules. Password for %p: "
 
 
 def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def become_root(terminal: Terminal, reasons: Sequence[str], *, yes: bool, plan: str) -> None:
-    """Return at once as root; else run this same command again with sudo, and never return."""
+def become_root(
+    terminal: Terminal,
+    settings: Settings,
+    reasons: Sequence[str],
+    *,
+    yes: bool,
+    plan: str,
+    answered: Sequence[str] = (),
+) -> None:
+    """Return at once as root; else run this same command again with sudo, and never return.
+
+    `answered`: flags that tell the second run what the user has answered already; with them
+    nothing is asked here."""
     if is_root():
         return
     import shutil
-    import subprocess
 
     sudo = shutil.which("sudo")
-    words = [os.path.abspath(sys.argv[0]), *sys.argv[1:]]
-    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True).returncode == 0:
-        _again(sudo, words)
-    if not sudo or not terminal.interactive:
+    silent = sudo is not None and without_password(sudo)
+    if not sudo or not (silent or terminal.interactive):
         raise Problem(
             "root is needed, and there is no terminal to ask on"
             if sudo
-            else "root is needed, and sudo is not here",
+            else "root is needed, and sudo is not on this machine",
             "JD-SEC-301",
-            why="; ".join(reasons),
+            why="root would do this: " + "; ".join(" ".join(r.split()) for r in reasons),
             now="nothing was changed",
-            do=[f"sudo {' '.join(words)} --yes", plan],
+            do=[
+                f"sudo {this_command()} --yes" if sudo else f"su -c '{this_command()} --yes'",
+                plan,
+            ],
             status=NO_ACCESS,
         )
-    terminal.note("This needs root, once:")
-    for reason in reasons:
-        terminal.note(f"    {reason}")
-    if not yes and not terminal.ask("Go on?", True):
-        raise SystemExit(0)
-    _again(sudo, words)
+    if not answered:
+        terminal.note("The next steps change this machine and need root, once:")
+        for reason in reasons:
+            terminal.note(f"    {reason}")
+        if terminal.interactive and not yes and not terminal.ask("Go on?", True):
+            raise SystemExit(0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    again = [word for word in sys.argv[1:] if word not in answered]
+    words = [*again, *(answered or ["--yes"])]
+    os.execv(sudo, [sudo, "-p", PROMPT, "env", *carried(settings, os.environ), *program(), *words])
 
 
-def _again(sudo: str, words: Sequence[str]) -> None:
-    keep = [
-        f"{k}={v}"
-        for k, v in os.environ.items()
-        if k.startswith("JINDOU_") or k in ("KUBECONFIG", "CI", "NO_COLOR")
-    ]
-    prompt = "jindou needs root to set up namespaces, mounts and packet rules. Password for %p: "
-    os.execv(sudo, [sudo, "-p", prompt, "env", *keep, sys.executable, "-m", "jindou", *words[1:]])
+def without_password(sudo: str) -> bool:
+    import subprocess
+
+    return subprocess.run([sudo, "-n", "true"], capture_output=True).returncode == 0
+
+
+def program() -> list[str]:
+    return [sys.executable, "-P", "-m", "jindou"]
+
+
+def carried(settings: Settings, env: Mapping[str, str]) -> list[str]:
+    """What the second run has to know: settings of the user's own file, and how to look."""
+    known = {k: v for k, v in env.items() if k.startswith("JINDOU_") or k in KEPT}
+    known |= as_environment(settings)
+    return [f"{name}={value}" for name, value in known.items()]
+
+
+def this_command() -> str:
+    """The command as root can paste it: by its path where the PATH of root may not have it."""
+    import shlex
+    import shutil
+
+    script = os.path.abspath(sys.argv[0])
+    usual = shutil.which("jindou", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin")
+    if usual and os.path.realpath(usual) == os.path.realpath(script):
+        script = "jindou"
+    words = program() if script.endswith("__main__.py") else [script]
+    return shlex.join([*words, *sys.argv[1:]])
 
 
 def invoking_user() -> tuple[int, int, str]:
     """uid, gid and home of the person who asked: behind sudo, not root."""
     import pwd
 
-    uid = int(os.environ.get("SUDO_UID") or os.getuid())
-    entry = pwd.getpwuid(uid)
-    home = entry.pw_dir if "SUDO_UID" in os.environ else os.environ.get("HOME", entry.pw_dir)
+    behind = os.environ.get("SUDO_UID", "") if is_root() else ""
+    uid = int(behind) if behind.isdigit() else os.getuid()
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:  # a container's user that no file knows
+        return uid, os.getgid(), os.environ.get("HOME", "/")
+    home = entry.pw_dir if behind else os.environ.get("HOME") or entry.pw_dir
     return uid, entry.pw_gid, home
-
-
-def unprivileged(settings: Settings) -> Settings:
-    """The same cloud below the user's own folders, for `--pretend` without root."""
-    if is_root() or settings.data != Settings().data:
-        return settings
-    home = os.path.expanduser("~")
-    state = os.environ.get("XDG_STATE_HOME") or os.path.join(home, ".local", "state")
-    run = os.environ.get("XDG_RUNTIME_DIR") or os.path.join(state, "run")
-    return settings._replace(
-        data=os.path.join(state, "jindou"),
-        run=os.path.join(run, "jindou"),
-        logs=os.path.join(state, "jindou", "logs"),
-    )

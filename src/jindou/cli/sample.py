@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from jindou.cli.problems import USAGE, WAITED, Problem
-from jindou.cli.term import Step
+from jindou.cli.steps import Step
 from jindou.settings import Settings
 
 

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from jindou.cli import places
 from jindou.cli.configuration import as_environment
-from jindou.cli.problems import FAILED, Problem
+from jindou.cli.problems import Problem
 from jindou.settings import Settings
 
+UNITS = "/etc/systemd/system"
 UNIT = """[Unit]
-Description=Jindou {what}
-Documentation=https://pypi.org/project/jindou/
+Description=Jindou {what} of the cloud {cloud}
 After=network.target{after}
+StartLimitIntervalSec=0
 
 [Service]
 Type=simple
 ExecStart={command}
 {environment}
 Restart=always
-RestartSec=1
+RestartSec=2
 KillMode=process
+TimeoutStopSec=30
 Delegate=yes
 OOMScoreAdjust=-900
 LimitNOFILE=1048576
@@ -36,6 +40,10 @@ StandardError=append:{log}
 [Install]
 WantedBy=multi-user.target
 """
+
+
+NAMES = ("server", "node")  # in the order of their start
+HOPELESS = 3  # ends of the server, right after its start, after which nobody waits any more
 
 
 class Running(NamedTuple):
@@ -53,8 +61,8 @@ def has_systemd() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
-def command(settings: Settings, name: str) -> list[str]:
-    return [sys.executable, "-m", "jindou", name]
+def command(name: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "jindou", name]
 
 
 def log_path(settings: Settings, name: str) -> str:
@@ -62,39 +70,90 @@ def log_path(settings: Settings, name: str) -> str:
 
 
 def start(settings: Settings) -> None:
+    """Both processes, each only if it does not run; returns when they were told, not when they are ready."""
     for folder, mode in ((settings.data, 0o711), (settings.run, 0o755), (settings.logs, 0o755)):
-        os.makedirs(folder, mode, exist_ok=True)
-    if has_systemd() and os.geteuid() == 0 and not settings.pretend:
+        try:
+            os.makedirs(folder, mode, exist_ok=True)
+        except OSError as error:
+            raise Problem(
+                f"{folder} can't be made: {error.strerror}",
+                "JD-STO-207",
+                do=[
+                    "jindou up --pretend --data DIR" if settings.pretend else "jindou up --data DIR"
+                ],
+            ) from error
+    places.mark(settings)
+    if by_systemd(settings):
         _start_units(settings)
     else:
         _start_supervisor(settings)
+    with open(started_path(settings), "w") as file:
+        json.dump(settings._asdict(), file)
 
 
-def names(settings: Settings) -> list[str]:
-    return ["server", "node"]
+def started_path(settings: Settings) -> str:
+    return os.path.join(settings.run, "started.json")
+
+
+def started_with(settings: Settings) -> dict[str, Any]:
+    """The settings that the running cloud was started with; {} if nobody knows."""
+    try:
+        with open(started_path(settings)) as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def by_systemd(settings: Settings) -> bool:
+    return has_systemd() and os.geteuid() == 0 and not settings.pretend
+
+
+def unit_path(settings: Settings, name: str) -> str:
+    return os.path.join(UNITS, f"{settings.name}-{name}.service")
+
+
+def unit(settings: Settings, name: str) -> str:
+    """The text of a unit. A word of ExecStart or Environment is quoted, its % and $ doubled."""
+    environment = "\n".join(
+        f"Environment={quoted(f'{k}={v}')}" for k, v in sorted(_environment(settings).items())
+    )
+    return UNIT.format(
+        what=name,
+        cloud=settings.name,
+        command=" ".join(quoted(word).replace("$", "$$") for word in command(name)),
+        environment=environment,
+        log=log_path(settings, name).replace("%", "%%"),
+        after=f" {settings.name}-server.service" if name == "node" else "",
+    )
+
+
+def quoted(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
 
 
 def _start_units(settings: Settings) -> None:
-    for name in names(settings):
-        environment = "\n".join(f"Environment={k}={v}" for k, v in _environment(settings).items())
-        text = UNIT.format(
-            what=name,
-            command=" ".join(command(settings, name)),
-            environment=environment,
-            log=log_path(settings, name),
-            after=f" {settings.name}-server.service" if name == "node" else "",
-        )
-        path = f"/etc/systemd/system/{settings.name}-{name}.service"
-        with open(path, "w") as file:
-            file.write(text)
+    for name in NAMES:
+        with open(unit_path(settings, name), "w") as file:
+            file.write(unit(settings, name))
     _systemctl("daemon-reload")
-    _systemctl("enable", "--now", *(f"{settings.name}-{name}.service" for name in names(settings)))
+    _systemctl("enable", "--now", *unit_names(settings))
+
+
+def unit_names(settings: Settings) -> list[str]:
+    return [f"{settings.name}-{name}.service" for name in NAMES]
 
 
 def _systemctl(*words: str) -> None:
     done = subprocess.run(["systemctl", *words], capture_output=True, text=True)
     if done.returncode:
-        raise Problem(f"systemctl {words[0]} failed", "JD-RUN-303", said=done.stderr, status=FAILED)
+        raise Problem(
+            f"systemctl {words[0]} failed",
+            "JD-RUN-303",
+            said=done.stderr,
+            do=["journalctl -xe", "jindou logs server"],
+        )
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -103,47 +162,38 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _start_supervisor(settings: Settings) -> None:
-    import json
-
-    for name in names(settings):  # left behind by a supervisor that was killed
+    if pid_of(settings, "supervisor"):
+        return  # it starts again whatever has ended
+    for name in NAMES:  # left behind by a supervisor that was killed
         if pid := pid_of(settings, name):
             _end(pid)
-    keep = ("PATH", "HOME", "LANG", "LC_ALL", "XDG_RUNTIME_DIR", "PYTHONPATH", "TZ")
-    environment = {k: v for k, v in os.environ.items() if k in keep or k.startswith("JINDOU_")}
+    keep = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "TZ")
+    environment = {k: v for k, v in os.environ.items() if k in keep}
+    environment |= {k: v for k, v in os.environ.items() if k == "JINDOU_OWNER"}
     environment |= _environment(settings)
-    described = [
-        json.dumps([name, log_path(settings, name), command(settings, name)])
-        for name in names(settings)
-    ]
+    described = [json.dumps([name, log_path(settings, name), command(name)]) for name in NAMES]
+    words = [sys.executable, "-P", "-m", "jindou.cli.supervisor", _pidfile(settings, "supervisor")]
     with open(log_path(settings, "supervisor"), "a") as log:
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "jindou.cli.supervisor",
-                _pidfile(settings, "supervisor"),
-                *described,
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-            cwd="/",
+        made = subprocess.Popen(
+            [*words, *described],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/",
             start_new_session=True,
-        )
+        )  # fmt: skip
+    made.returncode = 0  # it outlives this command: nobody is to wait for it
+    with open(f"{_pidfile(settings, 'supervisor')}.new", "w") as file:
+        file.write(f"{made.pid}\n")
+    os.replace(file.name, _pidfile(settings, "supervisor"))
 
 
 def stop(settings: Settings, note: Callable[[str], None] = lambda text: None) -> list[str]:
     """Stop both; returns the names of what ran. Containers go on unless they were stopped before."""
-    running = [name for name in names(settings) if pid_of(settings, name)]
-    if has_systemd() and os.path.exists(f"/etc/systemd/system/{settings.name}-server.service"):
-        _systemctl(
-            "disable", "--now", *(f"{settings.name}-{n}.service" for n in reversed(names(settings)))
-        )
+    running = [name for name in NAMES if pid_of(settings, name)]
+    if has_systemd() and os.path.exists(unit_path(settings, "server")):
+        _systemctl("disable", "--now", *reversed(unit_names(settings)))
     if pid := pid_of(settings, "supervisor"):
         note("supervisor")
         _end(pid, 25.0)
-    for name in reversed(names(settings)):
+    for name in reversed(NAMES):
         if pid := pid_of(settings, name):
             note(name)
             _end(pid)
@@ -152,12 +202,12 @@ def stop(settings: Settings, note: Callable[[str], None] = lambda text: None) ->
 
 def remove_units(settings: Settings) -> list[str]:
     removed = []
-    for name in names(settings):
-        path = f"/etc/systemd/system/{settings.name}-{name}.service"
+    for name in NAMES:
+        path = unit_path(settings, name)
         if os.path.exists(path):
             os.unlink(path)
             removed.append(path)
-    if removed:
+    if removed and has_systemd():
         _systemctl("daemon-reload")
     return removed
 
@@ -201,7 +251,7 @@ def pid_of(settings: Settings, name: str) -> int:
 
 def observe(settings: Settings) -> list[Running]:
     found = []
-    for name in names(settings):
+    for name in NAMES:
         pid = pid_of(settings, name)
         found.append(_measure(name, pid) if pid else Running(name, "FAIL", 0, 0.0, 0, 0.0))
     return found
@@ -227,6 +277,7 @@ def _measure(name: str, pid: int) -> Running:
 
 
 def last_words(settings: Settings, name: str, lines: int = 6) -> str:
+    """The end of a log, without what its lines begin with for a search."""
     try:
         with open(log_path(settings, name), errors="replace") as file:
             return "".join(file.readlines()[-lines:])
@@ -237,19 +288,40 @@ def last_words(settings: Settings, name: str, lines: int = 6) -> str:
 def wait_for_socket(
     settings: Settings, seconds: float, tick: Callable[[], None] = lambda: None
 ) -> None:
-    """Until the server answers. There is nothing to be told by before it does, so this looks."""
+    """Until the server answers, or has ended again and again. Nothing could tell us before it does."""
     from jindou.cli.api import Api
 
     deadline = time.monotonic() + seconds
     api = Api(settings)
+    began = log_size(settings, "supervisor")
     while not api.running():
         tick()
-        if time.monotonic() > deadline:
+        ends = ended_since(settings, began)
+        if time.monotonic() > deadline or ends >= HOPELESS:
+            again = f"; it ended {ends} times" if ends else ""
             raise Problem(
-                "the server did not answer",
+                f"the server did not answer{again}",
                 "JD-RUN-303",
+                now="it is started again and again until `jindou down`",
                 said=last_words(settings, "server"),
                 log=log_path(settings, "server"),
-                do=["jindou logs server"],
+                do=["jindou logs server", "jindou doctor", "jindou down"],
             )
         time.sleep(0.01)
+
+
+def log_size(settings: Settings, name: str) -> int:
+    try:
+        return os.path.getsize(log_path(settings, name))
+    except OSError:
+        return 0
+
+
+def ended_since(settings: Settings, position: int) -> int:
+    """How often the supervisor has seen the server end since its log was that long."""
+    try:
+        with open(log_path(settings, "supervisor"), "rb") as file:
+            file.seek(position)
+            return file.read().count(b"Z server ")
+    except OSError:
+        return 0

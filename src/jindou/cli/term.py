@@ -1,21 +1,17 @@
 """What a person sees: words in fixed columns, one clock that ticks, and the same story without a terminal.
 
 stdout carries answers, stderr progress and errors. State is a word (ok now next wait warn FAIL
-skip), never only a colour. Only the lines of the running step are redrawn, at most ten times a
-second; without a terminal the same events become dated lines, and `-o json` makes them objects.
+skip), never only a colour. Text is laid out for 80 columns, shrinks to 60 and uses up to 120.
 Standard library only, and cheap: `status` starts with it.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
-TYPE_WIDTH = 22  # of a step's title
 STATES = {"warn": "33", "FAIL": "31;1"}
 
 
@@ -52,6 +48,25 @@ def cells(text: str) -> int:
 def pad(text: str, width: int, right: bool = False) -> str:
     space = " " * max(0, width - cells(text))
     return space + text if right else text + space
+
+
+def cut(text: str, width: int) -> str:
+    """At most that many columns, and nothing that moves the cursor."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    if len(text) <= width and text.isascii():
+        return text
+    kept = ""
+    for character in text:
+        if cells(kept + character) > width:
+            break
+        kept += character
+    return kept
+
+
+def count(number: int, what: str) -> str:
+    """1 pod, 2 pods."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def duration(seconds: float) -> str:
@@ -101,12 +116,16 @@ class Terminal:
         progress: str = "auto",
         quiet: bool = False,
         output: str = "text",
+        no_input: bool = False,
+        verbose: int = 0,
     ) -> None:
         self.env = os.environ if env is None else env
         self.out = out or sys.stdout
         self.err = err or sys.stderr
         self.quiet = quiet
         self.output = output
+        self.no_input = no_input
+        self.verbose = verbose
         self.colour = wants_colour(self.err, self.env, colour)
         self.out_colour = wants_colour(self.out, self.env, colour)
         if progress == "auto":
@@ -115,14 +134,30 @@ class Terminal:
 
     @property
     def interactive(self) -> bool:
-        return self.err.isatty() and sys.stdin.isatty() and not self.env.get("CI")
+        asked = self.no_input or self.env.get("CI") or sys.stdin is None
+        return not asked and self.err.isatty() and sys.stdin.isatty()
 
     @property
     def width(self) -> int:
-        return max(60, min(120, shutil.get_terminal_size((80, 24)).columns))
+        return max(60, min(120, self.columns))
 
-    def answer(self, text: str = "") -> None:
-        print(text, file=self.out)
+    @property
+    def columns(self) -> int:
+        """What the terminal really has: a line that is drawn again must not be longer."""
+        if (chosen := self.env.get("COLUMNS", "")).isdigit() and int(chosen):
+            return int(chosen)
+        for stream in (self.out, self.err):
+            try:
+                if columns := os.get_terminal_size(stream.fileno()).columns:
+                    return columns
+            except (OSError, ValueError):
+                continue
+        return 80
+
+    def answer(self, text: str = "", always: bool = False) -> None:
+        """What was asked for. With --quiet only what has no other purpose than to be read on."""
+        if always or not self.quiet:
+            print(text, file=self.out)
 
     def note(self, text: str = "") -> None:
         if not self.quiet:
@@ -133,186 +168,18 @@ class Terminal:
 
     def state(self, word: str, *, out: bool = False) -> str:
         """A state word, padded to four, in colour where it is trouble."""
-        padded = pad(word, 4)
-        colour = STATES.get(word)
-        return (
-            f"\033[{colour}m{padded}\033[0m"
-            if colour and (self.out_colour if out else self.colour)
-            else padded
-        )
+        padded, colour = pad(word, 4), STATES.get(word)
+        if colour and (self.out_colour if out else self.colour):
+            return f"\033[{colour}m{padded}\033[0m"
+        return padded
 
     def ask(self, question: str, default: bool) -> bool:
-        """Only called where `interactive` is true. Enter takes the default."""
+        """Only called where `interactive` is true. Enter takes the default, the end of input says no."""
         hint = "[Y/n]" if default else "[y/N]"
         print(f"{question} {hint} ", end="", file=self.err, flush=True)
-        answer = sys.stdin.readline().strip().lower()
+        line = sys.stdin.readline()
+        if not line:
+            print(file=self.err)
+            return False
+        answer = line.strip().lower()
         return default if not answer else answer in ("y", "yes")
-
-
-class Item:
-    """One line below a step: an image being built, a Deployment coming up."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.state = "next"
-        self.detail = ""
-        self.done = 0
-        self.total = 0
-        self.began = 0.0
-        self.took = 0.0
-
-    def start(self) -> None:
-        self.state, self.began = "now", time.monotonic()
-
-    def end(self, detail: str = "", state: str = "ok") -> None:
-        self.state, self.detail, self.total = state, detail, 0
-        self.took = time.monotonic() - self.began if self.began else 0.0
-
-    def text(self, terminal: Terminal) -> str:
-        clock = self.took if self.state != "now" else time.monotonic() - self.began
-        shown = f"{clock:.0f}s" if self.state == "now" else duration(clock) if self.took else ""
-        detail = self.detail
-        if self.state == "now" and self.total:
-            done = min(self.done, self.total)
-            filled = done * 24 // self.total
-            detail = f"[{'#' * filled}{'.' * (24 - filled)}] {done * 100 // self.total:3}%  {self.detail}"
-        room = terminal.width - 13 - 6 - 14 - len(shown) - 2
-        return f"             {terminal.state(self.state)}  {pad(self.name, 12)}  {pad(detail[:room], room)}{shown}"
-
-
-class Steps:
-    """A planned list of steps, run one after the other with `with steps.step(...)`."""
-
-    def __init__(self, terminal: Terminal, titles: Sequence[str]) -> None:
-        self.terminal = terminal
-        self.titles = list(titles)
-        self.at = 0
-        self.began = time.monotonic()
-
-    def step(self, title: str) -> Step:
-        self.at += 1
-        assert self.titles[self.at - 1] == title, f"step {title!r} is not what was planned"
-        return Step(self.terminal, title, self.at, self.titles)
-
-
-class Step:
-    """The running step. Leaving its block normally is `ok`; with an exception, FAIL."""
-
-    def __init__(self, terminal: Terminal, title: str, number: int, titles: Sequence[str]) -> None:
-        self.terminal, self.title, self.number, self.titles = terminal, title, number, titles
-        self.detail = ""
-        self.state = "ok"
-        self.items: list[Item] = []
-        self._drawn = 0
-        self._last = ""
-        self._heard = 0.0
-
-    def __enter__(self) -> Step:
-        import threading
-
-        self._began = time.monotonic()
-        self._heard = self._began
-        self._over = threading.Event()
-        self._drawing = threading.Lock()
-        if self.terminal.progress == "plain":
-            self._line("start", self.title)
-        self._event("start")
-        self._ticker = threading.Thread(target=self._tick, daemon=True)
-        self._ticker.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._over.set()
-        self._ticker.join()
-        took = time.monotonic() - self._began
-        state = "FAIL" if kind else self.state
-        terminal = self.terminal
-        self._event(state, took)
-        if terminal.quiet or terminal.progress == "json":
-            return
-        if terminal.progress == "plain":
-            self._line(
-                state, f"{self.title}{': ' + self.detail if self.detail else ''} ({duration(took)})"
-            )
-            return
-        self._erase()
-        print(self._text(state, self.detail, duration(took)), file=terminal.err, flush=True)
-
-    def say(self, detail: str) -> None:
-        self.detail = detail
-
-    def item(self, name: str) -> Item:
-        item = Item(name)
-        self.items.append(item)
-        return item
-
-    def _text(self, state: str, detail: str, clock: str) -> str:
-        terminal = self.terminal
-        head = f"  {terminal.state(state)}  {self.number}/{len(self.titles)}  {pad(self.title, TYPE_WIDTH)} "
-        room = terminal.width - 12 - TYPE_WIDTH - len(clock) - 2
-        return f"{head}{pad(detail[:room], room)} {clock}"
-
-    def _tick(self) -> None:
-        terminal = self.terminal
-        while not self._over.wait(0.1 if terminal.progress == "tty" else 1.0):
-            if terminal.quiet:
-                continue
-            if terminal.progress == "tty":
-                self._draw()
-            elif terminal.progress == "plain" and time.monotonic() - self._heard >= 30:
-                self._heard = time.monotonic()
-                running = next((item for item in self.items if item.state == "now"), None)
-                share = (
-                    f" {running.done * 100 // running.total}%" if running and running.total else ""
-                )
-                what = f"{running.name}{share}" if running else self.detail
-                past = duration(self._heard - self._began)
-                self._line("still", f"{self.title}{': ' + what if what else ''} ({past})")
-
-    def _draw(self) -> None:
-        terminal = self.terminal
-        clock = f"{time.monotonic() - self._began:.0f}s"
-        lines = [self._text("now", self.detail, clock)]
-        most = min(8, max(1, shutil.get_terminal_size((80, 24)).lines - 4))
-        shown = [i for i in self.items if i.state == "now"] + [
-            i for i in self.items if i.state != "now"
-        ][::-1]
-        kept = {id(item) for item in shown[: most - 1]}
-        lines += [item.text(terminal) for item in self.items if id(item) in kept]
-        text = "\n".join(lines)
-        if text == self._last:
-            return
-        with self._drawing:
-            self._erase()
-            print(text, file=terminal.err, flush=True)
-            self._drawn, self._last = len(lines), text
-
-    def _erase(self) -> None:
-        if self._drawn:
-            print(f"\033[{self._drawn}A\033[J", end="", file=self.terminal.err)
-            self._drawn = 0
-
-    def _line(self, state: str, text: str) -> None:
-        if not self.terminal.quiet:
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            place = f"{self.number}/{len(self.titles)}"
-            print(f"{stamp} {pad(state, 5)} {place} {text}", file=self.terminal.err, flush=True)
-
-    def _event(self, state: str, took: float | None = None) -> None:
-        if self.terminal.output != "json":
-            return
-        import json
-
-        event = {
-            "v": 1,
-            "t": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "step": self.number,
-            "of": len(self.titles),
-            "id": self.title,
-            "state": state,
-        }
-        if self.detail:
-            event["detail"] = self.detail
-        if took is not None:
-            event["ms"] = int(took * 1000)
-        print(json.dumps(event), file=self.terminal.out, flush=True)

@@ -6,21 +6,25 @@ Each is safe to repeat; a second run finds nothing to do and says so.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import platform
 import socket
 import time
 from argparse import Namespace
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from jindou import __version__
 from jindou.cli import configuration, packages, sample, services
 from jindou.cli.api import Api, Refused
 from jindou.cli.image import bootstrap, known_here
-from jindou.cli.problems import DONE, IN_THE_WAY, WAITED, Problem
-from jindou.cli.root import become_root, invoking_user, is_root, unprivileged
-from jindou.cli.term import Step, Steps, Terminal, duration, size
-from jindou.client import kubeconfig
+from jindou.cli.introduce import current_context, introduce
+from jindou.cli.problems import DONE, IN_THE_WAY, USAGE, WAITED, Blocked, Problem
+from jindou.cli.root import become_root, is_root
+from jindou.cli.steps import Step, Steps, tell
+from jindou.cli.term import Terminal, count, duration, size
 from jindou.settings import Settings
 
 CHECK, INSTALL, START, READY, IMAGES, DEPLOY = (
@@ -32,68 +36,34 @@ CHECK, INSTALL, START, READY, IMAGES, DEPLOY = (
     "deploy the sample",
 )
 BASE_IMAGES = ("busybox", "debian")
-KEPT = ("api_port", "node_port", "data", "pod_cidr", "service_cidr", "node_name")
+KEPT = ("api_port", "node_port", "data")  # flags that later runs remember
+FIXED = (*KEPT, "pod_cidr", "service_cidr", "node_name", "api_address")  # while the cloud runs
 
 
-def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
-    began = time.monotonic()
-    if settings.pretend:
-        settings = unprivileged(settings)
+class Todo(NamedTuple):
+    """What is there, and what is still to be done."""
+
+    running: bool
+    first: bool
+    lacking: list[packages.Program]
+    wanted: list[str]  # images
+    absent: list[str]
+    titles: list[str]
+
+
+def survey(settings: Settings, options: Namespace) -> Todo:
     api = Api(settings)
     lacking = [] if settings.pretend else packages.missing()
     running = api.running() and services.pid_of(settings, "node") > 0
+    first = not os.path.exists(os.path.join(settings.data, "store.db"))
     images = list(sample.images(options.deploy)) if options.deploy else []
-    wanted = [] if options.no_images else list(dict.fromkeys([*BASE_IMAGES, *images]))
-    absent = [name for name in wanted if name not in known_here(api)] if running else wanted
-    titles = plan(
-        running, lacking, first=not os.path.exists(os.path.join(settings.data, "store.db"))
-    )
-    if options.plan:
-        return show_plan(terminal, settings, titles, lacking, absent, options)
-    if running and not absent and not options.deploy:
-        return already(terminal, settings, api)
-    if not settings.pretend and titles:
-        become_root(
-            terminal,
-            reasons(settings, lacking),
-            yes=options.yes,
-            plan="jindou up --plan > plan.txt",
-        )
-        keep_choices(options)
-    steps_titles = [*titles, *([IMAGES] if absent else []), *([DEPLOY] if options.deploy else [])]
-    if terminal.progress == "tty":
-        terminal.note(machine_line(settings))
-    steps = Steps(terminal, steps_titles)
-    if CHECK in titles:
-        with steps.step(CHECK) as step:
-            check(step, settings, lacking)
-    if INSTALL in titles:
-        with steps.step(INSTALL) as step:
-            install(step, settings, lacking)
-    if START in titles:
-        with steps.step(START) as step:
-            services.start(settings)
-            services.wait_for_socket(settings, 30.0)
-            step.say("2 running")
-    if READY in titles:
-        with steps.step(READY) as step:
-            wait_until_ready(api, settings, options.timeout)
-            introduce(settings)
-            step.say("API, node, network")
-    absent = [name for name in wanted if name not in known_here(api)] if absent else []
-    if IMAGES in steps_titles:
-        with steps.step(IMAGES) as step:
-            for name in absent:
-                step.item(name)
-            for item in step.items:
-                bootstrap(api, item.name, item)
-            step.say(f"{len(absent)} made")
-    urls: list[tuple[str, str]] = []
-    if options.deploy:
-        with steps.step(DEPLOY) as step:
-            urls = sample.deploy(step, settings, options.deploy, options.timeout)
-    summary(terminal, settings, urls, time.monotonic() - began)
-    return DONE
+    base = () if options.no_images else BASE_IMAGES
+    wanted = list(dict.fromkeys([*base, *images]))
+    here = known_here(api) if running else set()
+    absent = [name for name in wanted if name not in here]
+    titles = plan(running, lacking, first)
+    titles += [*([IMAGES] if absent else []), *([DEPLOY] if options.deploy else [])]
+    return Todo(running, first, lacking, wanted, absent, titles)
 
 
 def plan(running: bool, lacking: list[packages.Program], first: bool) -> list[str]:
@@ -104,47 +74,148 @@ def plan(running: bool, lacking: list[packages.Program], first: bool) -> list[st
     return [*([CHECK] if first or needed else []), *([INSTALL] if needed else []), START, READY]
 
 
-def show_plan(
-    terminal: Terminal,
-    settings: Settings,
-    titles: list[str],
-    lacking: list[packages.Program],
-    absent: list[str],
-    options: Namespace,
-) -> int:
-    for title in titles:
+def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
+    began = time.monotonic()
+    todo = survey(settings, options)
+    if options.plan:
+        return show_plan(terminal, settings, todo, options)
+    if todo.running:
+        refuse_changes(settings)
+    if not todo.titles:
+        return already(terminal, settings)
+    needs_root = not settings.pretend and not todo.running
+    if needs_root and not is_root():
+        if terminal.progress == "tty":
+            terminal.note(machine_line(settings))
+        refuse_blockers(settings, todo)
+        become_root(
+            terminal, settings, reasons(settings, todo.lacking if INSTALL in todo.titles else []),
+            yes=options.yes, plan="jindou up --plan   shows every item, for whoever has root here",
+        )  # fmt: skip
+    with alone(terminal, settings):
+        todo = survey(settings, options)  # another `up` may have done it meanwhile
+        if not todo.titles:
+            return already(terminal, settings)
+        if needs_root:
+            keep_choices(options)
+        if terminal.progress == "tty":
+            terminal.note(machine_line(settings))
+        warning, urls = work(Steps(terminal, todo.titles), settings, options, todo)
+    summary(terminal, settings, todo, urls, warning, time.monotonic() - began)
+    return DONE
+
+
+def work(
+    steps: Steps, settings: Settings, options: Namespace, todo: Todo
+) -> tuple[str, list[tuple[str, str]]]:
+    """The planned steps, one after the other. Returns a warning, and the sample's addresses."""
+    api, titles = Api(settings), todo.titles
+    if CHECK in titles:
+        with steps.step(CHECK) as step:
+            check(step, settings, todo)
+    elif START in titles:
+        refuse_blockers(settings, todo)
+    if INSTALL in titles:
+        with steps.step(INSTALL) as step:
+            install(step, settings, todo.lacking)
+    if START in titles:
+        with steps.step(START) as step:
+            services.start(settings)
+            services.wait_for_socket(settings, 30.0)
+            step.say("2 running")
+    if READY in titles:
+        with steps.step(READY) as step:
+            wait_until_ready(api, settings, options.timeout)
+            step.say("API and node" if settings.pretend else "API, node, network")
+    warning = introduce(settings)
+    if IMAGES in titles:
+        with steps.step(IMAGES) as step:
+            make_images(step, api, todo.wanted)
+    urls: list[tuple[str, str]] = []
+    if DEPLOY in titles:
+        with steps.step(DEPLOY) as step:
+            urls = sample.deploy(step, settings, options.deploy, options.timeout)
+    return warning, urls
+
+
+@contextlib.contextmanager
+def alone(terminal: Terminal, settings: Settings) -> Iterator[None]:
+    """One `up` at a time: a second one waits, and then finds everything there."""
+    try:
+        os.makedirs(settings.run, 0o755, exist_ok=True)
+        descriptor = os.open(os.path.join(settings.run, "up.lock"), os.O_WRONLY | os.O_CREAT, 0o644)
+    except OSError as error:
+        if services.pid_of(settings, "server"):  # a cloud of root's: nothing is started twice
+            yield
+            return
+        raise Problem(
+            f"{settings.run} can't be used: {error.strerror}",
+            "JD-STO-207",
+            do=["jindou up --pretend --data DIR" if settings.pretend else "jindou doctor storage"],
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            terminal.note("another `jindou up` is at work; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def show_plan(terminal: Terminal, settings: Settings, todo: Todo, options: Namespace) -> int:
+    details = {
+        INSTALL: [
+            f"package {name}" for name in packages.package_names(todo.lacking, packages.manager())
+        ],
+        START: [] if settings.pretend else reasons(settings, []),
+        IMAGES: todo.absent,
+        DEPLOY: [str(options.deploy)],
+    }
+    for title in todo.titles:
         terminal.answer(title)
-        if title == INSTALL:
-            for name in packages.package_names(lacking, packages.manager()):
-                terminal.answer(f"    package {name}")
-        if title == START:
-            for line in reasons(settings, []):
-                terminal.answer(f"    {line}")
-    for name in absent:
-        terminal.answer(f"make the image {name}")
-    if options.deploy:
-        terminal.answer(f"kubectl apply -f {options.deploy}")
-    if not titles and not absent and not options.deploy:
+        for line in details.get(title, ()):
+            terminal.answer(f"    {line}")
+    if not todo.titles:
         terminal.answer("nothing to do")
     return DONE
 
 
 def reasons(settings: Settings, lacking: list[packages.Program]) -> list[str]:
-    using = packages.manager()
-    names = packages.package_names(lacking, using)
+    names = packages.package_names(lacking, packages.manager())
     how = "systemd, started again at boot" if services.has_systemd() else "a small supervisor"
     return [
         *([f"install    {', '.join(names)}"] if names else []),
         f"run        2 processes under {how}",
-        f"network    one bridge, {settings.bridge} ({settings.pod_cidr}), and a packet filter table of its own",
-        f"disk       {settings.data}",
+        f"network    one bridge, {settings.bridge} ({settings.pod_cidr}), and a packet filter table",
+        f"disk       {settings.data}, about 0.5 GiB to begin with",
     ]
+
+
+def refuse_changes(settings: Settings) -> None:
+    """Ports, folders and networks can't be changed while it runs: say so rather than ignore it."""
+    started = services.started_with(settings)
+    wanted = settings._asdict()
+    other = [name for name in FIXED if name in started and started[name] != wanted[name]]
+    if other:
+        now = ", ".join(f"{name} = {started[name]}" for name in other)
+        raise Problem(
+            f"it runs with another {' and another '.join(name.replace('_', ' ') for name in other)}",
+            "JD-API-504",
+            why=f"it was started with {now}",
+            now="it runs as before",
+            do=["jindou down   then the same command again"],
+            status=USAGE,
+        )
 
 
 def keep_choices(options: Namespace) -> None:
     chosen = {
         name: getattr(options, name) for name in KEPT if getattr(options, name, None) is not None
     }
+    if "data" in chosen:
+        chosen["data"] = os.path.abspath(chosen["data"])
     if chosen and is_root():
         configuration.keep(chosen, os.environ)
 
@@ -162,32 +233,56 @@ def machine_line(settings: Settings) -> str:
     )
 
 
-def check(step: Step, settings: Settings, lacking: list[packages.Program]) -> None:
-    """All that is in the way, told together, before anything is changed."""
+def problems(
+    settings: Settings, before_install: bool, before_start: bool = False
+) -> tuple[int, list[Problem]]:
+    """How many probes there were, and those that are in the way."""
     from jindou.serve import probe
 
-    verdicts = probe(settings, before_install=bool(lacking))
-    blockers = [v for v in verdicts if v.state == "FAIL"]
-    step.say(f"{len(verdicts)} probes, nothing in the way")
-    if blockers:
-        step.say(
-            f"{len(blockers)} things in the way" if len(blockers) > 1 else "1 thing in the way"
+    verdicts = probe(settings, before_install=before_install, before_start=before_start)
+    return len(verdicts), [
+        Problem(v.says, v.code, why=v.why, do=v.do, status=IN_THE_WAY)
+        for v in verdicts
+        if v.state == "FAIL"
+    ]
+
+
+def unavailable(lacking: list[packages.Program]) -> list[Problem]:
+    """Programs that are missing where no package manager is that could bring them."""
+    needed = [program for program in lacking if program.name not in packages.OPTIONAL]
+    if {"crun", "runc"} <= {program.name for program in lacking}:
+        needed += [program for program in lacking if program.name == "crun"]
+    if not needed or packages.manager():
+        return []
+    names = ", ".join(program.name for program in needed)
+    return [
+        Problem(
+            f"{names} missing, and none of apt-get, dnf and pacman is here to install them",
+            "JD-RUN-302",
+            why="; ".join(f"{program.name} {program.why}" for program in needed),
+            do=["jindou up --pretend   needs none of them"],
+            status=IN_THE_WAY,
         )
-        problems = [
-            Problem(
-                v.says, v.code, why=v.why, now="nothing was changed", do=v.do, status=IN_THE_WAY
-            )
-            for v in blockers
-        ]
-        raise Blocked(problems)
+    ]
 
 
-class Blocked(Exception):
-    """Several problems to be shown one after the other."""
+def refuse_blockers(settings: Settings, todo: Todo) -> None:
+    """Before root is asked for, and at each later start: what can be seen in an instant."""
+    quick = CHECK not in todo.titles
+    _, found = problems(settings, before_install=bool(todo.lacking), before_start=quick)
+    found += unavailable(todo.lacking)
+    if found:
+        raise Blocked(found)
 
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__(f"{len(problems)} problems")
-        self.problems = problems
+
+def check(step: Step, settings: Settings, todo: Todo) -> None:
+    """All that is in the way, told together, before anything is changed."""
+    total, found = problems(settings, before_install=INSTALL in todo.titles)
+    found += unavailable(todo.lacking)
+    if found:
+        step.say(f"{count(len(found), 'thing')} in the way")
+        raise Blocked(found)
+    step.say(f"{total} probes, nothing in the way")
 
 
 def install(step: Step, settings: Settings, lacking: list[packages.Program]) -> None:
@@ -195,20 +290,36 @@ def install(step: Step, settings: Settings, lacking: list[packages.Program]) -> 
     log = services.log_path(settings, "setup")
     step.say(", ".join(packages.package_names(lacking, packages.manager())))
     asked = packages.install(lacking, log)
-    left = [program for program in packages.missing() if program.name not in packages.OPTIONAL]
-    names = {program.name for program in packages.missing()}
-    if {"crun", "runc"} <= names:
+    packages.note(settings, asked)
+    missing = packages.missing()
+    left = [program for program in missing if program.name not in packages.OPTIONAL]
+    if {"crun", "runc"} <= {program.name for program in missing}:
         left += [program for program in lacking if program.name == "crun"]
     if left:
+        names = packages.package_names(left, packages.manager())
         raise Problem(
             f"{', '.join(program.name for program in left)} could not be installed",
             "JD-RUN-302",
             why=f"{left[0].name}: {left[0].why}",
             said=services.last_words(settings, "setup"),
             log=log,
-            do=[f"{packages.manager() or 'install'} {' '.join(program.apt for program in left)}"],
+            do=[packages.command(names)],
         )
+    _, found = problems(settings, before_install=False)  # what could not be tried before
+    if found:
+        raise Blocked(found, changed=True)
     step.say(f"{len(asked)} installed")
+
+
+def make_images(step: Step, api: Api, wanted: list[str]) -> None:
+    here = known_here(api)
+    for name in wanted:
+        if name not in here:
+            step.item(name)
+    for item in step.items:
+        bootstrap(api, item.name, item, optional=item.name not in BASE_IMAGES)
+    made = sum(item.state == "ok" for item in step.items)
+    step.say(f"{made} made" if made else "here already")
 
 
 def wait_until_ready(api: Api, settings: Settings, seconds: float) -> None:
@@ -252,68 +363,63 @@ def ready(node: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def introduce(settings: Settings) -> None:
-    """Put `jindou` into the kubeconfig of whoever asked, and `jindou` on the PATH."""
-    import yaml
-
-    uid, gid, home = invoking_user()
-    with open(os.path.join(settings.data, "pki", "admin.kubeconfig")) as file:
-        ours = yaml.safe_load(file)
-    path = kubeconfig.path_for(home, dict(os.environ))
-    before = kubeconfig.read(path)
-    merged = kubeconfig.merge(before, ours)
-    if merged != before:
-        kubeconfig.write(path, merged, (uid, gid))
-    remember(settings, path)
-
-
-def remember(settings: Settings, path: str) -> None:
-    """Which kubeconfigs hold our entry: they are refreshed with the certificate, and cleaned up."""
-    noted = os.path.join(settings.data, "kubeconfigs")
-    known = set()
-    if os.path.exists(noted):
-        with open(noted) as file:
-            known = set(file.read().splitlines())
-    if path not in known:
-        with open(noted, "a") as file:
-            file.write(f"{path}\n")
-
-
-def already(terminal: Terminal, settings: Settings, api: Api) -> int:
-    introduce(settings)
+def already(terminal: Terminal, settings: Settings) -> int:
+    warning = introduce(settings)
     seconds = max(process.seconds for process in services.observe(settings))
-    pods = api.get("/api/v1/pods")["items"]
+    pods = Api(settings).get("/api/v1/pods")["items"]
     running = sum(pod["status"].get("phase") == "Running" for pod in pods)
-    terminal.note(
-        f"jindou {__version__} is already up on {socket.gethostname()}, for {duration(seconds)}. Nothing to do.\n"
-        f"{running} of {len(pods)} pods run. More: jindou status"
+    if terminal.output == "json":
+        tell(terminal, {"id": "up", "state": "ok", "detail": "already up", "ms": 0})
+        return DONE
+    host = socket.gethostname()
+    terminal.answer(
+        f"jindou {__version__} is already up on {host}, for {duration(seconds)}. Nothing to do.\n"
+        f"{running} of {count(len(pods), 'pod')} running. More: jindou status"
     )
+    warn(terminal, warning)
     return DONE
 
 
+def warn(terminal: Terminal, warning: str) -> None:
+    if warning:
+        terminal.note(f"\n{terminal.state('warn')}  {warning}")
+        terminal.note(
+            '      do: eval "$(jindou env kubectl)"   points this shell\'s kubectl at jindou'
+        )
+
+
 def summary(
-    terminal: Terminal, settings: Settings, urls: list[tuple[str, str]], seconds: float
+    terminal: Terminal,
+    settings: Settings,
+    todo: Todo,
+    urls: list[tuple[str, str]],
+    warning: str,
+    seconds: float,
 ) -> None:
+    address = f"https://{settings.api_address}:{settings.api_port}"
     if terminal.output == "json":
+        found = {"Kubernetes": address, **dict(urls)}
+        event: dict[str, Any] = {"id": "up", "state": "ok", "ms": int(seconds * 1000)}
+        tell(terminal, {**event, "addresses": found, **({"warning": warning} if warning else {})})
         return
+    host = socket.gethostname()
     terminal.note()
-    terminal.answer(f"jindou is ready on {socket.gethostname()}. It took {duration(seconds)}.\n")
-    terminal.answer(
-        f"  {'Kubernetes':<12} https://{settings.api_address}:{settings.api_port}     context jindou"
-    )
-    for name, url in urls:
-        terminal.answer(f"  {name:<12} {url}     open it in a browser")
-    context = "" if current_context() == "jindou" else " --context jindou"
+    if not todo.first and not urls:
+        kept = "Packages, images and your data were in place."
+        terminal.answer(f"jindou is ready on {host} ({duration(seconds)}). {kept}")
+        warn(terminal, warning)
+        return
+    terminal.answer(f"jindou is ready on {host}. It took {duration(seconds)}.\n")
+    rows = [("Kubernetes", address, f"context {settings.name}")]
+    rows += [(name, url, "open it in a browser") for name, url in urls]
+    width = max(len(url) for _, url, _ in rows)
+    for name, url, what in rows:
+        terminal.answer(f"  {name:<12} {url:<{width}}   {what}")
+    context = "" if current_context() == settings.name else f" --context {settings.name}"
     terminal.answer("\nTry:")
     terminal.answer(f"  kubectl{context} get pods --all-namespaces")
     terminal.answer(f"  kubectl{context} run shell --image=busybox --restart=Never -it --rm -- sh")
     if context:
         terminal.answer("\nYour own kubectl default is as it was.")
     terminal.answer("Everything: jindou status     Stop: jindou down     Logs: jindou logs server")
-
-
-def current_context() -> str:
-    _, _, home = invoking_user()
-    return str(
-        kubeconfig.read(kubeconfig.path_for(home, dict(os.environ))).get("current-context", "")
-    )
+    warn(terminal, warning)

@@ -10,7 +10,8 @@ from argparse import Namespace
 from typing import Any, NamedTuple
 
 from jindou.cli.api import Api, Refused
-from jindou.cli.problems import DONE, FAILED, LONG, NO_OBJECT, Problem
+from jindou.cli.codes import LONG
+from jindou.cli.problems import DONE, FAILED, NO_OBJECT, Problem
 from jindou.cli.status import age, pod_ready
 from jindou.cli.term import Terminal, duration, pad
 from jindou.settings import Settings
