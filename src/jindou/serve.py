@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from jindou.machine.network import Network
     from jindou.machine.runtimes import Runtime
     from jindou.machine.volumes import Volumes
-    from jindou.node.doctor import Verdict
+    from jindou.node.verdicts import Verdict
 
 log = logging.getLogger("jindou.serve")
 RENEWAL = 12 * 3600.0  # seconds between looks at the certificates
@@ -136,15 +137,15 @@ async def serve_api(settings: Settings) -> int:
 
     stop = Stop()
     data, pki = Path(settings.data), Path(settings.data) / "pki"
-    certificates.ensure(pki, wanted_certificates(settings))
-    write_kubeconfigs(settings)
     try:
+        certificates.ensure(pki, wanted_certificates(settings))
+        write_kubeconfigs(settings)
         store = SqliteStore.open(
             data / "store.db", failed=lambda error: stop.fail(f"the store has stopped: {error}")
         )
         sockets = api_sockets(settings)
     except (Refused, OSError) as error:
-        log.error("%s", error)
+        log.error("the server can't start: %s", reason(error, settings))
         return 1
     tokens = Tokens(pki / "service-accounts.key", settings.cluster_domain)
     api = ApiServer(store, settings, tokens, pki=pki, owners=owners(), report=report_request)
@@ -341,11 +342,18 @@ def drivers_of(settings: Settings) -> tuple[Runtime, Network, Images, Volumes]:
 # ---------------------------------------------------------------- without the processes
 
 
-def probe(settings: Settings, before_install: bool = False) -> list[Verdict]:
-    """What `jindou doctor` tells; `before_install` leaves out what needs packages."""
-    from jindou.node.doctor import NEED_PACKAGES, examine
+def probe(
+    settings: Settings, before_install: bool = False, before_start: bool = False
+) -> list[Verdict]:
+    """What `jindou doctor` tells; `before_install` leaves out what needs packages, `before_start`
+    looks only at what changes from day to day."""
+    from jindou.node.doctor import AT_EACH_START, NEED_PACKAGES, examine
 
-    return examine(settings, NEED_PACKAGES if before_install else frozenset())
+    return examine(
+        settings,
+        skip=NEED_PACKAGES if before_install else frozenset(),
+        only=AT_EACH_START if before_start else frozenset(),
+    )
 
 
 def backup(settings: Settings, target: str) -> int:
@@ -397,6 +405,15 @@ async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def reason(error: Exception, settings: Settings) -> str:
+    """One sentence that names the thing and, where it is known, the remedy."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk that holds {settings.data} is full; make room on it (jindou doctor storage)"
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return f"the disk that holds {settings.data} can't be written (jindou doctor storage)"
+    return str(error)
 
 
 def server_tls(pki: Path) -> Any:
