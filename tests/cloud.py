@@ -17,11 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jindou.cli.api import Api, Refused
-from jindou.cli.configuration import as_environment
-from jindou.cli.problems import Problem
-from jindou.cli.up import answers, ready
 from jindou.settings import Settings
+from tests.wire import Api, Refused
 
 KUBECTL = shutil.which("kubectl") or "kubectl"
 
@@ -69,10 +66,19 @@ def settings_for(folder: Path, number: int | None = None, **more: Any) -> Settin
     )
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    return {f"JINDOU_{name.upper()}": str(value) for name, value in settings._asdict().items()}
+
+
+def ready(node: dict[str, Any]) -> bool:
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
 class Cloud:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.api = Api(settings, timeout=60)
+        self.api = Api(os.path.join(settings.run, "api.sock"))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     # ------------------------------------------------------------ processes
@@ -81,7 +87,7 @@ class Cloud:
         for folder in (self.settings.data, self.settings.run, self.settings.logs):
             os.makedirs(folder, exist_ok=True)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("JINDOU_")}
-        environment |= as_environment(self.settings)
+        environment |= environment_of(self.settings)
         for name in names or ("server", "node"):
             with open(self.log(name), "ab") as log:
                 self.processes[name] = subprocess.Popen(
@@ -122,15 +128,23 @@ class Cloud:
                 for event in self.api.lines("GET", "/api/v1/nodes?watch=true&timeoutSeconds=60"):
                     node = event.get("object", {})
                     if ready(node):
-                        if answers(self.api, "here"):
+                        if self.answers():
                             return time.monotonic() - began
                         break
-            except (Problem, Refused, OSError):
+            except (Refused, OSError):
                 pass
             dead = [n for n, process in self.processes.items() if process.poll() is not None]
             if dead or time.monotonic() - began > seconds:
                 raise AssertionError(f"not ready, {dead or 'nobody'} ended{self.last_words()}")
             time.sleep(0.01)
+
+    def answers(self) -> bool:
+        """A Ready that is stored may be old: does the node itself answer?"""
+        try:
+            self.api.get("/api/v1/nodes/here/proxy/healthz")
+        except Refused:
+            return False
+        return True
 
     def end(self) -> None:
         """Take everything away that this cloud left on the machine."""
