@@ -35,7 +35,7 @@ def of(error: Exception) -> dict[str, Any]:
     """The Status of an error; the order of its fields is part of the wire."""
     if isinstance(error, StoreFull):
         error = InternalError(
-            "the disk is full: the object was not stored; free some room, then repeat the request"
+            f"the disk is full: the object was not stored; free some room, then repeat the request: {error}"
         )
     elif isinstance(error, StoreFailed):
         error = Unknown(

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from jindou.objects.errors import Conflict, NotFound, Unavailable
+from jindou.objects.errors import CloudError, Conflict, NotFound, Unavailable
 
 log = logging.getLogger("jindou.controllers")
 
@@ -159,6 +159,8 @@ class Queue(Generic[K]):
         self.counters.failed += 1
         if isinstance(error, (Conflict, NotFound, Unavailable)):
             log.debug("%s: %s: %s", self.name, key, error)
+        elif isinstance(error, CloudError):  # the API has said all there is to say
+            log.warning("%s: %s failed and is tried again: %s", self.name, key, error)
         else:
             log.warning("%s: %s failed and is tried again", self.name, key, exc_info=error)
         return float(min(FIRST_DELAY * 2 ** min(count, 30), LONGEST_DELAY))

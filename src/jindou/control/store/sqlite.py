@@ -143,7 +143,7 @@ class SqliteStore(Table):
             self._write([], self._horizon, [], self._ceiling)
         except apsw.Error as error:
             os.close(self._lock)
-            raise Refused(_damaged(path, str(error))) from error
+            raise Refused(_unusable(path, error)) from error
         except BaseException:
             os.close(self._lock)
             raise

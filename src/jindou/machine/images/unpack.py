@@ -62,7 +62,9 @@ def unpack(pieces: Iterator[bytes], folder: Path) -> Unpacked:
         raise ImageError(f"a layer can't be unpacked: {error}") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise ImageError("a layer can't be unpacked: the disk is full") from error
+            raise ImageError(
+                f"a layer can't be unpacked in {folder.parent}: the disk is full"
+            ) from error
         raise ImageError(f"a layer can't be unpacked: {error}") from error
     finally:
         unpacker.close()
