@@ -526,6 +526,19 @@ def _damaged(path: Path, how: str) -> str:
     return f"{path} is damaged: {how}; it was left as it is: `jindou restore BACKUP` puts a backup in its place"
 
 
+def _unusable(path: Path, error: apsw.Error) -> str:
+    """A disk that is full or fails is told apart from a file that is damaged."""
+    room = os.statvfs(path.parent)
+    full = room.f_bavail * room.f_frsize < PAGE or (room.f_files and not room.f_favail)
+    if isinstance(error, apsw.FullError) or (full and not isinstance(error, apsw.CorruptError)):
+        return (
+            f"{path} can't be opened, for the disk is full; make room on it (jindou doctor storage)"
+        )
+    if isinstance(error, (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError)):
+        return f"{path} can't be opened: {error}; look at the disk and at who may write there"
+    return _damaged(path, str(error))
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
