@@ -27,7 +27,8 @@ EVENTS = 200
 
 FLOOR = """
     import asyncio, sys
-    from jindou.serve import loop_factory, server_tls
+    from jindou.serve import loop_factory
+    from jindou.transport.tls import server_context
     from jindou.transport import Response
     from jindou.transport.server import listening, serve
     from pathlib import Path
@@ -35,7 +36,7 @@ FLOOR = """
     answer = Response(200, body, (("Content-Type", "application/json"),))
     async def main():
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        await serve(lambda request: answer, [listening("127.0.0.1", int(sys.argv[1]))], server_tls(Path(sys.argv[3])))
+        await serve(lambda request: answer, [listening("127.0.0.1", int(sys.argv[1]))], server_context(sys.argv[3] + "/server.crt", sys.argv[3] + "/server.key"))
         await asyncio.Event().wait()
     asyncio.Runner(loop_factory=loop_factory()).run(main())
 """

@@ -15,7 +15,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from jindou.node.verdicts import Verdict
 
 log = logging.getLogger("jindou.serve")
-RENEWAL = 12 * 3600.0  # seconds between looks at the certificates
 
 
 # ---------------------------------------------------------------- the two processes
@@ -128,7 +126,7 @@ def report_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -
 
 
 async def serve_api(settings: Settings) -> int:
-    from jindou.control.api.access import certificates
+    from jindou.control.api.access import renewal
     from jindou.control.api.access.tokens import Tokens
     from jindou.control.api.server import ApiServer
     from jindou.control.controllers.runner import Runner
@@ -136,12 +134,12 @@ async def serve_api(settings: Settings) -> int:
     from jindou.transport.server import serve as listen
 
     stop = Stop()
-    data, pki = Path(settings.data), Path(settings.data) / "pki"
+    pki = renewal.folder(settings)
     try:
-        certificates.ensure(pki, wanted_certificates(settings))
-        write_kubeconfigs(settings)
+        renewal.ensure(settings)
         store = SqliteStore.open(
-            data / "store.db", failed=lambda error: stop.fail(f"the store has stopped: {error}")
+            Path(settings.data) / "store.db",
+            failed=lambda error: stop.fail(f"the store has stopped: {error}"),
         )
         sockets = api_sockets(settings)
     except (Refused, OSError) as error:
@@ -149,14 +147,14 @@ async def serve_api(settings: Settings) -> int:
         return 1
     tokens = Tokens(pki / "service-accounts.key", settings.cluster_domain)
     api = ApiServer(store, settings, tokens, pki=pki, owners=owners(), report=report_request)
-    await api.start("" if settings.pretend else gateway(settings)[0])
-    tls = server_tls(pki)
+    await api.start("" if settings.pretend else settings.gateways[0])
+    tls = renewal.context(settings)
     web = await listen(api.handler, sockets, tls, report_request)
     runner = Runner(api.local(), controllers(api, (pki / "ca.crt").read_text()))
     write_pid(settings, "server")
     tasks = [
         stop.guard(runner.run(), "the controllers"),
-        stop.guard(renew(settings, tls), "the renewal of certificates"),
+        stop.guard(renewal.renew(settings, tls), "the renewal of certificates"),
     ]
     settle()
     await stop.wait()
@@ -177,7 +175,7 @@ def api_sockets(settings: Settings) -> list[socket.socket]:
         where = f"port {settings.api_port} of {settings.api_address}"
         raise OSError(f"{where} can't be listened on: {error.strerror}") from error
     if not settings.pretend:
-        for address in gateway(settings):
+        for address in settings.gateways:
             with contextlib.suppress(OSError):  # a machine without IPv6
                 sockets.append(listening(address, settings.api_port, freebind=True))
     os.makedirs(settings.run, exist_ok=True)
@@ -234,16 +232,15 @@ async def serve_node(settings: Settings) -> int:
     from jindou.node.agent import Agent
     from jindou.node.server import NodeServer
     from jindou.transport.server import serve as listen
-    from jindou.transport.tls import client_context, server_context
+    from jindou.transport.tls import client_context, follow, server_context
 
     stop = Stop()
     pki = Path(settings.data) / "pki"
     if not await keys_made(pki, stop):
         return 0
-    url = f"https://{bracketed(settings.api_address)}:{settings.api_port}"
     ours = str(pki / "node.crt"), str(pki / "node.key")
     speaking = client_context(str(pki / "ca.crt"), *ours)
-    client = HttpClient(url, tls=speaking)
+    client = HttpClient(settings.url, tls=speaking)
     drivers = drivers_of(settings)
     agent = Agent(settings, client, *drivers)
     tls = server_context(*ours, str(pki / "ca.crt"), required=True, http2=False)
@@ -254,7 +251,7 @@ async def serve_node(settings: Settings) -> int:
         runtime,
         images,
         agent.volumes,
-        node_name=node_name(settings),
+        node_name=settings.node,
         pods=agent.bound,
         images_changed=agent.registration.changed,
     )
@@ -268,7 +265,7 @@ async def serve_node(settings: Settings) -> int:
     write_pid(settings, "node")
     tasks = [
         stop.guard(agent.run(), "the node"),
-        stop.guard(reload(ours, tls, speaking), "the reload of certificates"),
+        stop.guard(follow(ours, tls, speaking), "the reload of certificates"),
     ]
     settle()
     await stop.wait()
@@ -277,17 +274,6 @@ async def serve_node(settings: Settings) -> int:
     await agent.stop()
     client.close()
     return stop.code
-
-
-async def reload(files: tuple[str, str], *contexts: ssl.SSLContext) -> None:
-    """The server makes new certificates in time; new connections shall use them."""
-    used = os.stat(files[0]).st_mtime_ns
-    while True:
-        await asyncio.sleep(RENEWAL / 12)
-        if (found := os.stat(files[0]).st_mtime_ns) != used:
-            used = found
-            for context in contexts:
-                context.load_cert_chain(*files)
 
 
 def node_sockets(settings: Settings) -> list[socket.socket]:
@@ -410,86 +396,18 @@ async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
 def reason(error: Exception, settings: Settings) -> str:
     """One sentence that names the thing and, where it is known, the remedy."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk that holds {settings.data} is full; make room on it (jindou doctor storage)"
+        return (
+            f"the disk that holds {settings.data} is full; make room on it (jindou doctor storage)"
+        )
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return f"the disk that holds {settings.data} can't be written (jindou doctor storage)"
     return str(error)
-
-
-def server_tls(pki: Path) -> Any:
-    from jindou.transport.tls import server_context
-
-    return server_context(str(pki / "server.crt"), str(pki / "server.key"), str(pki / "ca.crt"))
-
-
-def wanted_certificates(settings: Settings) -> list[Any]:
-    from ipaddress import ip_network
-
-    from jindou.control.api.access.certificates import leaves
-
-    service = tuple(str(ip_network(c)[1]) for c in (settings.service_cidr, settings.service_cidr6))
-    addresses = dict.fromkeys(
-        ("127.0.0.1", "::1", settings.api_address, *gateway(settings), *service)
-    )
-    return leaves(node_name(settings), tuple(addresses), settings.cluster_domain)
-
-
-def node_name(settings: Settings) -> str:
-    return settings.node_name or socket.gethostname().lower()
-
-
-def gateway(settings: Settings) -> tuple[str, str]:
-    """This machine's own addresses on the bridge: the first of each Pod network."""
-    from ipaddress import ip_network
-
-    return str(ip_network(settings.pod_cidr)[1]), str(ip_network(settings.pod_cidr6)[1])
 
 
 def owners() -> tuple[int, ...]:
     """Who counts as an administrator at the Unix socket: root, whoever started us, whoever asked."""
     asked = os.environ.get("JINDOU_OWNER", "")
     return tuple({0, os.getuid(), *([int(asked)] if asked.isdigit() else [])})
-
-
-def write_kubeconfigs(settings: Settings) -> None:
-    """Ours, and our entry in those that were given one: they have to know a renewed certificate."""
-    import yaml
-
-    from jindou.client import kubeconfig
-    from jindou.control.api.access import certificates
-
-    pki = Path(settings.data) / "pki"
-    url = f"https://{bracketed(settings.api_address)}:{settings.api_port}"
-    ours = certificates.kubeconfig(pki, settings.name, url)
-    certificates.write(pki / "admin.kubeconfig", yaml.safe_dump(ours).encode(), 0o600)
-    try:
-        known = (Path(settings.data) / "kubeconfigs").read_text().splitlines()
-    except OSError:
-        return
-    for path in known:
-        with contextlib.suppress(OSError, kubeconfig.Unreadable):
-            owner = os.stat(path)
-            before = kubeconfig.read(path)
-            merged = kubeconfig.merge(before, ours)
-            if merged != before and settings.name in str(before):
-                kubeconfig.write(path, merged, (owner.st_uid, owner.st_gid))
-
-
-def bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
-async def renew(settings: Settings, tls: Any) -> None:
-    """Certificates that come near their end are made anew; new connections see the new ones."""
-    from jindou.control.api.access import certificates
-
-    pki = Path(settings.data) / "pki"
-    while True:
-        await asyncio.sleep(RENEWAL)
-        if made := certificates.ensure(pki, wanted_certificates(settings)):
-            write_kubeconfigs(settings)
-            tls.load_cert_chain(str(pki / "server.crt"), str(pki / "server.key"))
-            log.info("certificates renewed: %s", ", ".join(made))
 
 
 def report_request(error: Exception, request: Any) -> None:

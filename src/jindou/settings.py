@@ -7,6 +7,7 @@ bridge, nftables table and ports. Standard library only, and cheap to import: `s
 
 from __future__ import annotations
 
+import socket
 from typing import NamedTuple
 
 
@@ -26,3 +27,29 @@ class Settings(NamedTuple):
     service_cidr6: str = "fd00:10:211::/112"
     cluster_domain: str = "cluster.local"
     pretend: bool = False  # the machine is faked: no root, no containers
+
+    @property
+    def node(self) -> str:
+        """The name of this machine's Node."""
+        return self.node_name or socket.gethostname().lower()
+
+    @property
+    def gateways(self) -> tuple[str, str]:
+        """This machine's own addresses on the bridge: the first of each Pod network."""
+        return _first(self.pod_cidr), _first(self.pod_cidr6)
+
+    @property
+    def first_services(self) -> tuple[str, str]:
+        """The addresses of the `kubernetes` Service."""
+        return _first(self.service_cidr), _first(self.service_cidr6)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.api_address}]" if ":" in self.api_address else self.api_address
+        return f"https://{host}:{self.api_port}"
+
+
+def _first(network: str) -> str:
+    import ipaddress
+
+    return str(ipaddress.ip_network(network)[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
 
 
@@ -28,3 +30,14 @@ def client_context(
     if certificate:
         context.load_cert_chain(certificate, key or None)
     return context
+
+
+async def follow(files: tuple[str, str], *contexts: ssl.SSLContext, every: float = 3600.0) -> None:
+    """Load a certificate and its key again whenever the file has changed; for ever."""
+    used = os.stat(files[0]).st_mtime_ns
+    while True:
+        await asyncio.sleep(every)
+        if (found := os.stat(files[0]).st_mtime_ns) != used:
+            used = found
+            for context in contexts:
+                context.load_cert_chain(*files)
