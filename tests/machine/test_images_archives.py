@@ -14,8 +14,8 @@ import pytest
 import zstandard
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.archives import layout_names
 from jindou.machine.images.store import ImageStore
+from jindou.machine.images.transfer.archives import layout_names
 from jindou.settings import Settings
 from tests.machine.registry import digest
 from tests.machine.tars import entry, tar

@@ -11,14 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from jindou.machine.images import ImageError, packages
-from jindou.machine.images.bootstrap import mark_of, recipe_name
-from jindou.machine.images.busybox import is_here, is_static
-from jindou.machine.images.diff import write_diff
-from jindou.machine.images.packages import Meter, choose_suite, parse_release, read_sources, render
-from jindou.machine.images.recipes import RECIPES
+from jindou.machine.images import ImageError
+from jindou.machine.images.making import packages
+from jindou.machine.images.making.bootstrap import mark_of, recipe_name
+from jindou.machine.images.making.busybox import is_here, is_static
+from jindou.machine.images.making.diff import write_diff
+from jindou.machine.images.making.packages import (
+    Meter,
+    choose_suite,
+    parse_release,
+    read_sources,
+    render,
+)
+from jindou.machine.images.making.recipes import RECIPES
 from jindou.machine.images.store import ImageStore
-from jindou.machine.images.unpack import unpack
+from jindou.machine.images.unpacking.unpack import unpack
 from jindou.settings import Settings
 from tests.machine.isolation import isolated, shell
 from tests.machine.tars import entry, pieces, tar

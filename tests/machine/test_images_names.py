@@ -8,8 +8,8 @@ import os
 import pytest
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.layers import chain_ids
-from jindou.machine.images.manifests import choose, configuration, is_index, manifest
+from jindou.machine.images.content.layers import chain_ids
+from jindou.machine.images.content.manifests import choose, configuration, is_index, manifest
 from jindou.machine.images.references import familiar, parse
 from jindou.machine.images.users import resolve_user
 

@@ -11,8 +11,8 @@ import threading
 import pytest
 
 from jindou.machine.images import Credentials, ImageError
-from jindou.machine.images.registry import is_loopback, parse_challenge, told
 from jindou.machine.images.store import ImageStore
+from jindou.machine.images.transfer.registry import is_loopback, parse_challenge, told
 from jindou.settings import Settings
 from tests.machine.registry import INDEX, LAYER, MANIFEST, Registry, digest
 from tests.machine.tars import entry, tar

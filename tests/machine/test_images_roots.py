@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.contents import read_index
+from jindou.machine.images.content.contents import read_index
 from jindou.machine.images.store import ImageStore
 from jindou.machine.linux import mounts
 from jindou.settings import Settings

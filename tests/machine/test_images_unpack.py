@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.layers import is_opaque
-from jindou.machine.images.streams import Ahead, inflate, verified
-from jindou.machine.images.tar import Source, TarError, entries, number, parse_pax
-from jindou.machine.images.unpack import unpack
+from jindou.machine.images.content.layers import is_opaque
+from jindou.machine.images.unpacking.streams import Ahead, inflate, verified
+from jindou.machine.images.unpacking.tar import Source, TarError, entries, number, parse_pax
+from jindou.machine.images.unpacking.unpack import unpack
 from tests.machine.tars import entry, pieces, tar
 
 VICTIM = b"untouched"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -103,9 +104,16 @@ def overlay(settings: Settings) -> Iterator[Verdict]:
             ("jindou up --data DIR",),
         )  # fmt: skip
         return
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".jindou-probe-") as place:
-        for name in ("lower", "upper", "work", "merged"):
-            os.mkdir(os.path.join(place, name))
+    with contextlib.ExitStack() as undo:
+        try:
+            made = tempfile.TemporaryDirectory(dir=folder, prefix=".jindou-probe-")
+            place = undo.enter_context(made)
+            for name in ("lower", "upper", "work", "merged"):
+                os.mkdir(os.path.join(place, name))
+        except OSError as error:  # a full disk, which `disk` tells of
+            why = os.strerror(error.errno or 0).lower()
+            yield Verdict("storage", "skip", f"overlayfs was not tried in {folder}: {why}")
+            return
         options = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"
         done = run(
             "unshare",

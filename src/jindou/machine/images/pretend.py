@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from jindou.machine.images import Credentials, Image, ImageError, Progress, Report
-from jindou.machine.images.bootstrap import recipe_name
-from jindou.machine.images.paths import UNIT
-from jindou.machine.images.recipes import PATH, RECIPES
+from jindou.machine.images.content.paths import UNIT
+from jindou.machine.images.making.bootstrap import recipe_name
+from jindou.machine.images.making.recipes import PATH, RECIPES
 from jindou.machine.images.references import familiar, is_digest, parse
 from jindou.settings import Settings
 

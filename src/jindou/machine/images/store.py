@@ -13,24 +13,15 @@ from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mappi
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jindou.machine.images import (
-    Credentials,
-    Image,
-    ImageError,
-    Progress,
-    Report,
-    archives,
-    bootstrap,
-    busybox,
-    exports,
-    packages,
-)
-from jindou.machine.images.contents import Contents, remove
-from jindou.machine.images.pulls import Puller
+from jindou.machine.images import Credentials, Image, ImageError, Progress, Report
+from jindou.machine.images.content.contents import Contents, remove
+from jindou.machine.images.content.roots import Roots
+from jindou.machine.images.content.work import follow, in_thread
+from jindou.machine.images.making import bootstrap, busybox, packages
 from jindou.machine.images.references import Reference, is_digest, parse
-from jindou.machine.images.registry import Registry
-from jindou.machine.images.roots import Roots
-from jindou.machine.images.work import follow, in_thread
+from jindou.machine.images.transfer import archives, exports
+from jindou.machine.images.transfer.pulls import Puller
+from jindou.machine.images.transfer.registry import Registry
 from jindou.settings import Settings
 from jindou.transport.client import Pool
 

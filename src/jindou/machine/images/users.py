@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.inside import read_inside
+from jindou.machine.images.unpacking.inside import read_inside
 
 LARGEST_FILE = 1 << 20
 LARGEST_ID = (1 << 31) - 1

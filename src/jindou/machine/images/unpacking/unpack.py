@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.inside import FOLDER, Walk, split
-from jindou.machine.images.tar import Entry, Source, TarError, entries, shown
+from jindou.machine.images.unpacking.inside import FOLDER, Walk, split
+from jindou.machine.images.unpacking.tar import Entry, Source, TarError, entries, shown
 
 WHITEOUT, OPAQUE, AUFS = b".wh.", b".wh..wh..opq", b".wh..wh."
 LARGEST_XATTR = 64 * 1024

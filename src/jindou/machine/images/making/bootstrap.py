@@ -16,15 +16,17 @@ from typing import Any
 import orjson
 
 from jindou import __version__
-from jindou.machine.images import Image, ImageError, Progress, Report, busybox, manifests, packages
-from jindou.machine.images.contents import Contents, Hold, remove
-from jindou.machine.images.diff import write_diff
-from jindou.machine.images.intake import Taken, assemble, known_layer, take_plain
-from jindou.machine.images.layers import chain_ids
-from jindou.machine.images.manifests import Descriptor
-from jindou.machine.images.recipes import RECIPES, Recipe
+from jindou.machine.images import Image, ImageError, Progress, Report
+from jindou.machine.images.content import manifests
+from jindou.machine.images.content.contents import Contents, Hold, remove
+from jindou.machine.images.content.intake import Taken, assemble, known_layer, take_plain
+from jindou.machine.images.content.layers import chain_ids
+from jindou.machine.images.content.manifests import Descriptor
+from jindou.machine.images.content.work import in_thread
+from jindou.machine.images.making import busybox, packages
+from jindou.machine.images.making.diff import write_diff
+from jindou.machine.images.making.recipes import RECIPES, Recipe
 from jindou.machine.images.references import familiar, parse
-from jindou.machine.images.work import in_thread
 
 MARK = "dev.jindou.recipe"
 KEEP = "keep"

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 from jindou.machine.images import ImageError, Progress, Report
-from jindou.machine.images.streams import Stopped
+from jindou.machine.images.unpacking.streams import Stopped
 
 T = TypeVar("T")
 

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from jindou.machine.images import Image, ImageError, manifests
-from jindou.machine.images.contents import Contents, Hold
-from jindou.machine.images.layers import Fresh, Layer, chain_ids, key_of
-from jindou.machine.images.streams import compress, read_file, verified
+from jindou.machine.images import Image, ImageError
+from jindou.machine.images.content import manifests
+from jindou.machine.images.content.contents import Contents, Hold
+from jindou.machine.images.content.layers import Fresh, Layer, chain_ids, key_of
+from jindou.machine.images.unpacking.streams import compress, read_file, verified
 
 
 class Taken(NamedTuple):

@@ -17,10 +17,10 @@ from pathlib import Path
 import orjson
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.contents import remove
-from jindou.machine.images.inside import FOLDER
-from jindou.machine.images.paths import Paths
-from jindou.machine.images.unpack import Owner
+from jindou.machine.images.content.contents import remove
+from jindou.machine.images.content.paths import Paths
+from jindou.machine.images.unpacking.inside import FOLDER
+from jindou.machine.images.unpacking.unpack import Owner
 from jindou.machine.linux import mounts
 
 LONGEST_OPTIONS = 4000

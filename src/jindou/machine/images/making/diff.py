@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from jindou.machine.images.inside import FOLDER
-from jindou.machine.images.layers import is_opaque
+from jindou.machine.images.content.layers import is_opaque
+from jindou.machine.images.unpacking.inside import FOLDER
 
 CAPABILITY = "security.capability"
 OPAQUE, WHITEOUT = ".wh..wh..opq", ".wh."

@@ -12,9 +12,10 @@ from concurrent.futures import Executor
 from contextlib import aclosing, suppress
 from weakref import WeakValueDictionary
 
-from jindou.machine.images import Image, ImageError, Progress, Report, manifests
-from jindou.machine.images.contents import Contents, Hold
-from jindou.machine.images.intake import (
+from jindou.machine.images import Image, ImageError, Progress, Report
+from jindou.machine.images.content import manifests
+from jindou.machine.images.content.contents import Contents, Hold
+from jindou.machine.images.content.intake import (
     Taken,
     assemble,
     discard,
@@ -22,12 +23,12 @@ from jindou.machine.images.intake import (
     take_blob,
     take_layer,
 )
-from jindou.machine.images.layers import chain_ids
-from jindou.machine.images.manifests import Descriptor, Manifest
+from jindou.machine.images.content.layers import chain_ids
+from jindou.machine.images.content.manifests import Descriptor, Manifest
+from jindou.machine.images.content.work import in_thread
 from jindou.machine.images.references import Reference
-from jindou.machine.images.registry import Registry
-from jindou.machine.images.streams import Feed, Stopped
-from jindou.machine.images.work import in_thread
+from jindou.machine.images.transfer.registry import Registry
+from jindou.machine.images.unpacking.streams import Feed, Stopped
 
 ASKING, FETCHING, KEEPING = "ask the registry", "fetch", "keep"
 AT_ONCE = 6  # layers; fewer than there are threads

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterable
 
-from jindou.machine.images.tar import TarError, shown
+from jindou.machine.images.unpacking.tar import TarError, shown
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MOST_LINKS = 40

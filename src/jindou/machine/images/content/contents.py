@@ -21,12 +21,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from jindou.machine.images import Image, ImageError, manifests
-from jindou.machine.images.blobs import Blobs
-from jindou.machine.images.layers import Layer, Layers
-from jindou.machine.images.paths import Paths, write_file
+from jindou.machine.images import Image, ImageError
+from jindou.machine.images.content import manifests
+from jindou.machine.images.content.blobs import Blobs
+from jindou.machine.images.content.layers import Layer, Layers
+from jindou.machine.images.content.paths import Paths, write_file
 from jindou.machine.images.references import is_digest, parse
-from jindou.machine.images.unpack import Owner
+from jindou.machine.images.unpacking.unpack import Owner
 from jindou.settings import Settings
 
 log = logging.getLogger("jindou.images")

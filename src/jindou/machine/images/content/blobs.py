@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.paths import Paths
-from jindou.machine.images.streams import digest_of
+from jindou.machine.images.content.paths import Paths
+from jindou.machine.images.unpacking.streams import digest_of
 
 LARGEST_DOCUMENT = 8 << 20  # of a manifest or a configuration
 

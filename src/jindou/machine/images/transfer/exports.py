@@ -15,11 +15,12 @@ from typing import IO
 
 import orjson
 
-from jindou.machine.images import Image, ImageError, Progress, Report, manifests
-from jindou.machine.images.archives import blob_name
-from jindou.machine.images.contents import Contents
+from jindou.machine.images import Image, ImageError, Progress, Report
+from jindou.machine.images.content import manifests
+from jindou.machine.images.content.contents import Contents
 from jindou.machine.images.references import familiar, is_digest, parse
-from jindou.machine.images.streams import inflate, read_file
+from jindou.machine.images.transfer.archives import blob_name
+from jindou.machine.images.unpacking.streams import inflate, read_file
 
 WRITING = "write"
 

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from jindou.machine.images import ImageError
-from jindou.machine.images.inside import FOLDER
-from jindou.machine.images.paths import Paths
-from jindou.machine.images.streams import Ahead, counted, inflate
-from jindou.machine.images.unpack import Owner, Parts, Unpacked, unpack
+from jindou.machine.images.content.paths import Paths
+from jindou.machine.images.unpacking.inside import FOLDER
+from jindou.machine.images.unpacking.streams import Ahead, counted, inflate
+from jindou.machine.images.unpacking.unpack import Owner, Parts, Unpacked, unpack
 
 MOST_ROUNDS = 8
 _libc = ctypes.CDLL(None, use_errno=True)

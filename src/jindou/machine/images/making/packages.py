@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jindou.machine.images import ImageError, Progress, Report
-from jindou.machine.images.recipes import Recipe
+from jindou.machine.images.making.recipes import Recipe
 from jindou.machine.linux import processes
 
 CONFINED = (

@@ -15,11 +15,11 @@ from typing import IO, Any, NamedTuple
 
 import orjson
 
-from jindou.machine.images import Image, ImageError, Progress, Report, manifests
-from jindou.machine.images.blobs import LARGEST_DOCUMENT
-from jindou.machine.images.contents import Contents, Hold
-from jindou.machine.images.inside import split
-from jindou.machine.images.intake import (
+from jindou.machine.images import Image, ImageError, Progress, Report
+from jindou.machine.images.content import manifests
+from jindou.machine.images.content.blobs import LARGEST_DOCUMENT
+from jindou.machine.images.content.contents import Contents, Hold
+from jindou.machine.images.content.intake import (
     Taken,
     assemble,
     discard,
@@ -27,11 +27,12 @@ from jindou.machine.images.intake import (
     take_blob,
     take_layer,
 )
-from jindou.machine.images.layers import chain_ids
-from jindou.machine.images.manifests import Descriptor
+from jindou.machine.images.content.layers import chain_ids
+from jindou.machine.images.content.manifests import Descriptor
 from jindou.machine.images.references import is_digest, parse
-from jindou.machine.images.streams import GZIP, ZSTD, inflate, read_file
-from jindou.machine.images.tar import Source, TarError, entries
+from jindou.machine.images.unpacking.inside import split
+from jindou.machine.images.unpacking.streams import GZIP, ZSTD, inflate, read_file
+from jindou.machine.images.unpacking.tar import Source, TarError, entries
 
 READING, UNPACKING, IMPORTED = "read the archive", "unpack", "import"
 MOST_MEMBERS = 200_000

@@ -22,9 +22,10 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import orjson
 
 from jindou import __version__
-from jindou.machine.images import Credentials, ImageError, manifests
-from jindou.machine.images.blobs import LARGEST_DOCUMENT
-from jindou.machine.images.manifests import Descriptor
+from jindou.machine.images import Credentials, ImageError
+from jindou.machine.images.content import manifests
+from jindou.machine.images.content.blobs import LARGEST_DOCUMENT
+from jindou.machine.images.content.manifests import Descriptor
 from jindou.machine.images.references import HUB, Reference, is_digest
 from jindou.transport.client import ClientResponse, Pool
 

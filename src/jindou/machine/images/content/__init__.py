@@ -1,0 +1,1 @@
+"""What is on disk: blobs, layers, the index of names, and the roots mounted from them."""

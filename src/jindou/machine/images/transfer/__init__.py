@@ -1,0 +1,1 @@
+"""Images from and to elsewhere: registries, and archives of both forms."""
