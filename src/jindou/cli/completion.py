@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from jindou.cli.commands import COMMANDS, COMMON, Command
 from jindou.cli.problems import DONE
+from jindou.cli.table import COMMANDS, COMMON, Command
 from jindou.cli.term import Terminal
 from jindou.settings import Settings
 

@@ -42,7 +42,8 @@ def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
     terminal.answer(
         f"  kept   the entry called {settings.name} in your kubeconfig (silent for now)"
     )
-    terminal.answer("Start again: jindou up     Take it off this machine: jindou uninstall")
+    again = "jindou up --pretend" if settings.pretend else "jindou up"
+    terminal.answer(f"Start again: {again}     Take it off this machine: jindou uninstall")
     return DONE
 
 

@@ -7,8 +7,8 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import NoReturn
 
-from jindou.cli.commands import COMMANDS, COMMON, Command, Option, find
 from jindou.cli.problems import USAGE, Problem
+from jindou.cli.table import COMMANDS, COMMON, Command, Option, find
 from jindou.cli.term import Terminal
 
 OVERVIEW = """\

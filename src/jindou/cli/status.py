@@ -12,7 +12,7 @@ from jindou import __version__
 from jindou.cli import services
 from jindou.cli.api import Api
 from jindou.cli.problems import DONE, FAILED, NOT_RUNNING, Problem
-from jindou.cli.term import Terminal, duration, size, table
+from jindou.cli.term import Terminal, cells, count, cut, duration, pad, size, table
 from jindou.settings import Settings
 
 
@@ -25,7 +25,9 @@ def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
     if options.output == "json":
         import json
 
-        terminal.answer(json.dumps({"v": 1, **report}))
+        terminal.answer(json.dumps({"v": 1, **report}), always=True)
+    elif options.output == "short":
+        terminal.answer(headline(report))
     else:
         terminal.answer(render(report, terminal))
     return FAILED if report["trouble"] else DONE
@@ -43,10 +45,11 @@ def down(
             status=NOT_RUNNING,
         )
     if options.output == "json":
-        terminal.answer('{"v":1,"running":false}')
+        terminal.answer('{"v":1,"running":false}', always=True)
     else:
+        start = "jindou up --pretend" if settings.pretend else "jindou up"
         terminal.answer(
-            f"jindou {__version__} on {socket.gethostname()} is not running. Start: jindou up"
+            f"jindou {__version__} on {socket.gethostname()} is not running. Start: {start}"
         )
     return NOT_RUNNING
 
@@ -57,7 +60,7 @@ def gather(api: Api, settings: Settings, processes: list[services.Running]) -> d
     cluster = api.get("/api/v1/services")["items"]
     disk = os.statvfs(settings.data)
     trouble = [
-        *(f"process {p.name} does not run" for p in processes if p.state != "ok"),
+        *(f"the {p.name} does not run" for p in processes if p.state != "ok"),
         *(f"node {n['metadata']['name']} is not ready" for n in nodes if not node_ready(n)),
     ]
     return {
@@ -66,6 +69,9 @@ def gather(api: Api, settings: Settings, processes: list[services.Running]) -> d
         "version": __version__,
         "seconds": max((p.seconds for p in processes), default=0.0),
         "processes": [p._asdict() for p in processes],
+        "pretended": settings.pretend,
+        "kept": kept(settings),
+        "images": images(nodes),
         "pods": {"running": sum(settled(p) for p in pods), "total": len(pods)},
         "services": len(cluster),
         "nodes": [{"name": n["metadata"]["name"], "ready": node_ready(n)} for n in nodes],
@@ -81,6 +87,18 @@ def gather(api: Api, settings: Settings, processes: list[services.Running]) -> d
         "warnings": [w for pod in pods if (w := warning(pod))],
         "trouble": trouble,
     }
+
+
+def kept(settings: Settings) -> bool:
+    """Would a process that ends be started again?"""
+    return services.pid_of(settings, "supervisor") > 0 or (
+        services.has_systemd() and os.path.exists(services.unit_path(settings, "server"))
+    )
+
+
+def images(nodes: list[dict[str, Any]]) -> dict[str, int]:
+    found = [image for node in nodes for image in node["status"].get("images", [])]
+    return {"count": len(found), "bytes": sum(image.get("sizeBytes", 0) for image in found)}
 
 
 def node_ready(node: dict[str, Any]) -> bool:
@@ -154,25 +172,29 @@ def addresses(settings: Settings, cluster: list[dict[str, Any]]) -> list[tuple[s
     return found
 
 
-def render(report: dict[str, Any], terminal: Terminal) -> str:
+def headline(report: dict[str, Any]) -> str:
     warnings, trouble = report["warnings"], report["trouble"]
+    verdict = "working"
     if trouble:
         verdict = f"broken, {trouble[0]}"
-    elif warnings:
-        verdict = f"working, {len(warnings)} warning{'s' if len(warnings) > 1 else ''}"
-    else:
-        verdict = "working"
-    used, pods = report["memory"], report["pods"]
+    elif warnings or not report["kept"]:
+        verdict = f"working, {count(len(warnings) + (not report['kept']), 'warning')}"
+    played = " (pretended)" if report["pretended"] else ""
+    up = duration(report["seconds"])
+    return f"jindou {report['version']}{played} on {report['host']}, up {up}: {verdict}"
+
+
+def render(report: dict[str, Any], terminal: Terminal) -> str:
+    used, pods, disk, image = (report[name] for name in ("memory", "pods", "disk", "images"))
     lines = [
-        terminal.heading(
-            f"jindou {report['version']} on {report['host']}, up {duration(report['seconds'])}: {verdict}"
-        ),
+        terminal.heading(headline(report)),
         "",
-        f"machine   load {report['load']:.1f} on {report['cpus']} CPUs, "
-        f"{used['used'] / 2**30:.1f} of {size(used['total'])} memory, Linux {os.uname().release}",
-        f"disk      {size(report['disk']['free'])} free of {size(report['disk']['total'])} for {report['disk']['path']}",
-        f"running   {pods['running']} of {pods['total']} pods   {report['services']} services   "
-        f"{len(report['nodes'])} node{'s' if len(report['nodes']) != 1 else ''}",
+        f"machine   load {report['load']:.1f} on {count(report['cpus'], 'CPU')}, "
+        f"{used['used'] / 2**30:.1f} of {size(used['total'])} memory, Linux {release()}",
+        f"disk      {size(disk['free'])} of {size(disk['total'])} free for {disk['path']}",
+        f"images    {count(image['count'], 'image')}, {size(image['bytes'])}",
+        f"running   {pods['running']} of {count(pods['total'], 'pod')}   "
+        f"{count(report['services'], 'service')}   {count(len(report['nodes']), 'node')}",
         "",
     ]
     rows = [["PROCESS", "STATE", "PID", "CPU", "MEMORY", "UP"]]
@@ -192,19 +214,37 @@ def render(report: dict[str, Any], terminal: Terminal) -> str:
         "",
         table([["ADDRESS", "WHAT"], *report["addresses"]]),
     ]
-    if trouble or warnings:
-        lines.append("")
-    lines += [f"{terminal.state('FAIL', out=True)}  {text}      jindou doctor" for text in trouble]
-    shown = [
-        (f"pod {w['pod']} not ready for {duration(w['seconds'])}: {w['reason']}", w["pod"])
-        for w in warnings[:8]
-    ]
-    width = max((len(text) for text, _ in shown), default=0)
-    for text, pod in shown:
-        namespace, _, name = pod.partition("/")
-        lines.append(
-            f"{terminal.state('warn', out=True)}  {text:<{width}}   jindou why pod/{name} -n {namespace}"
-        )
-    if len(warnings) > 8:
-        lines.append(f"warn  and {len(warnings) - 8} more: kubectl get pods -A")
+    if notes := trouble_lines(report, terminal):
+        lines += ["", *notes]
     return "\n".join(lines)
+
+
+def release() -> str:
+    """6.1.0-26 of 6.1.0-26-amd64: what tells kernels apart, in few columns."""
+    return cut(os.uname().release, 20)
+
+
+def trouble_lines(report: dict[str, Any], terminal: Terminal) -> list[str]:
+    """Each with the command that tells more: to the right where there is room, else below."""
+    shown = [("FAIL", text, "jindou doctor") for text in report["trouble"]]
+    if not report["kept"]:
+        shown.append(
+            ("warn", "nobody starts a process again that ends", "jindou down && jindou up")
+        )
+    warnings = report["warnings"]
+    for one in warnings[:8]:
+        namespace, _, name = one["pod"].partition("/")
+        where = "" if namespace == "default" else f" -n {namespace}"
+        text = f"pod {one['pod']} not ready for {duration(one['seconds'])}: {one['reason']}"
+        shown.append(("warn", text, f"jindou why pod/{name}{where}"))
+    if len(warnings) > 8:
+        shown.append(("warn", f"{len(warnings) - 8} more pods not ready", "kubectl get pods -A"))
+    width = max((cells(text) for _, text, _ in shown), default=0)
+    lines = []
+    for state, text, do in shown:
+        word = terminal.state(state, out=True)
+        if 6 + width + 3 + max(len(one[2]) for one in shown) <= terminal.width:
+            lines.append(f"{word}  {pad(text, width)}   {do}")
+        else:
+            lines += [f"{word}  {text}", f"      {do}"]
+    return lines
