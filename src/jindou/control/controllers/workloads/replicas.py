@@ -99,8 +99,11 @@ def plan_status(
         "observedGeneration": owner["metadata"].get("generation", 0),
     }
     held = old.get("conditions") or []
+    told = conditions.among(held, "ReplicaFailure")
     if failure:
-        held = conditions.put(held, "ReplicaFailure", "True", **failure)
+        # A message names a Pod that never was, another each time: only a new reason is news.
+        if told is None or (told["status"], told.get("reason")) != ("True", failure["reason"]):
+            held = conditions.put(held, "ReplicaFailure", "True", **failure)
     else:
         held = conditions.without(held, "ReplicaFailure")
     if held:
