@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cloud import Cloud, settings_for
+from tests.cloud import Cloud, environment_of, settings_for
 from tests.faults.leaks import settle
 
 
@@ -17,6 +21,21 @@ def busybox(cloud: Cloud) -> None:
     path = "/api/v1/nodes/here/proxy/images/bootstrap?name=busybox"
     last = list(cloud.api.lines("POST", path))[-1]
     assert "image" in last, last
+
+
+def jindou(cloud: Cloud, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Our command line, for this cloud."""
+    environment = {**os.environ, **environment_of(cloud.settings), **more}
+    words = (sys.executable, "-m", "jindou", *words)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def failures(cloud: Cloud, group: str, **more: str) -> list[dict[str, str]]:
+    """What `jindou doctor` finds wrong."""
+    done = jindou(cloud, "doctor", group, "-o", "json", **more)
+    found = [one for one in json.loads(done.stdout)["probes"] if one["state"] == "FAIL"]
+    assert bool(found) == (done.returncode != 0), done
+    return found
 
 
 @pytest.fixture

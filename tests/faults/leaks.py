@@ -16,10 +16,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from jindou.cli.api import Refused
-from jindou.cli.problems import Problem
 from jindou.machine.network.bridge import host_end
 from tests.cloud import Cloud
+from tests.wire import Refused
 
 UID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 UNIT = re.compile(rf"({UID.pattern})-(.+)-\d+")
@@ -72,7 +71,7 @@ def settle(cloud: Cloud, seconds: float = 30.0) -> float:
     while True:
         try:
             found = differences(cloud)
-        except (Problem, Refused, OSError, ValueError, json.JSONDecodeError) as error:
+        except (Refused, OSError, ValueError) as error:
             found = [f"the API: {error}"]
         if not found:
             return time.monotonic() - began
