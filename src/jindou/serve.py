@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from jindou.node.verdicts import Verdict
 
 log = logging.getLogger("jindou.serve")
+SHUT_DOWN = 20.0  # seconds that containers get when the machine goes down; systemd gives us 30
 
 
 # ---------------------------------------------------------------- the two processes
@@ -229,6 +230,7 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
 
 async def serve_node(settings: Settings) -> int:
     from jindou.client.http import HttpClient
+    from jindou.machine.linux.power import going_down
     from jindou.node.agent import Agent
     from jindou.node.server import NodeServer
     from jindou.transport.server import serve as listen
@@ -269,6 +271,8 @@ async def serve_node(settings: Settings) -> int:
     ]
     settle()
     await stop.wait()
+    if not settings.pretend and await going_down():
+        await agent.shut_down(SHUT_DOWN)
     await cancel(tasks)
     await web.close()
     await agent.stop()

@@ -119,6 +119,17 @@ class TestReal:
         assert sleeper.wait(timeout=5) == -signal.SIGKILL
         assert groups.processes(name) == []
 
+    def test_a_process_is_moved_into_a_group_that_is_made_for_it(self, groups, name, sleeper):
+        if groups.version != "v2":
+            pytest.skip("of version 2 only")
+        groups.move(sleeper.pid, f"{name}/keepers")
+        groups.move(sleeper.pid, f"{name}/keepers")
+        assert groups.processes(name) == [sleeper.pid]
+        sleeper.kill()
+        sleeper.wait()
+        with pytest.raises(ProcessLookupError):
+            groups.move(sleeper.pid, f"{name}/keepers")
+
     def test_use_is_counted(self, groups, name, sleeper):
         groups.create(name)
         with pytest.raises(FileNotFoundError):

@@ -143,3 +143,25 @@ async def test_events_are_counted_and_limited(node):
     told = [text for reason, text in await node.events("web") if reason == "Many"]
     assert len(told) < 25
     assert any(text.startswith("(combined from similar events): ") for text in told)
+
+
+def test_a_machine_that_goes_down_ends_containers_but_waits_only_so_long(tmp_path):
+    async def main():
+        async with cloud(tmp_path) as client:
+            agent = agent_on(tmp_path, client)
+            await agent.start()
+            task = asyncio.create_task(agent.run())
+            for name, takes in (("quick", "1ms"), ("stubborn", "1h")):
+                made = pod(name, {"pretend/stop-after": takes}, terminationGracePeriodSeconds=3600)
+                await client.create(POD, made)
+                await seen(client, name, lambda event: event.object["status"].get("containerStatuses", [{}])[0].get("started"))  # fmt: skip
+            async with asyncio.timeout(5):
+                await agent.shut_down(0.05)
+            assert agent.containers.statistics() == []
+            kept = (await client.find(POD, "default")).items
+            assert not any(found["metadata"].get("deletionTimestamp") for found in kept)
+            assert {found["status"]["phase"] for found in kept} == {"Running"}
+            task.cancel()
+            await agent.stop()
+
+    asyncio.run(main())

@@ -43,6 +43,7 @@ from jindou.objects.kinds import ENDPOINT_SLICE, POD, SERVICE, Object
 from jindou.settings import Settings
 
 log = logging.getLogger("jindou.node")
+LAST_WORDS = 3.0  # seconds for telling of ends when the machine goes down
 
 
 class Agent:
@@ -165,6 +166,18 @@ class Agent:
         for task in done:
             if not task.cancelled() and (error := task.exception()):
                 raise error
+
+    async def shut_down(self, seconds: float) -> None:
+        """The machine goes down: each container gets its grace, but none more than this."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.pods.stop_all()
+                return
+        running = await self._runtime.observe()
+        await asyncio.gather(*(self._runtime.stop(id, 0.0) for id in running))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await self.pods.stop_all()
 
     async def stop(self) -> None:
         for task in self._tasks:

@@ -130,6 +130,15 @@ class Cgroups:
             if path.exists():
                 _write(path, value)
 
+    def move(self, pid: int, name: str) -> None:
+        """A process, into a group that is made where there is none. Of version 2 only."""
+        file = self.path(name) / "cgroup.procs"
+        try:
+            _write(file, str(pid))
+        except FileNotFoundError:
+            self.create(name)
+            _write(file, str(pid))
+
     def processes(self, name: str) -> list[int]:
         """Every process in the group and below it."""
         found: set[int] = set()
