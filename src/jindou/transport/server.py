@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._drained: list[asyncio.Future[None]] = []
         self._paused = False
-        self._eof = False
+        self._eof = self._tls = False
         self.deadline = 0.0
 
     # ------------------------------------------------------------ asyncio
@@ -194,6 +194,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.peer = peer_of(transport)
+        self._tls = transport.get_extra_info("ssl_object") is not None
         self._parser = httptools.HttpRequestParser(self)
         self._server.connections.add(self)
         self.deadline = self._server.now() + HEAD_TIME
@@ -214,11 +215,12 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
 
     def eof_received(self) -> bool | None:
+        """True keeps our direction open, which TLS can't do (and complains of)."""
         if self._duplex is not None:
             self._duplex.feed_eof()
-            return True
+            return not self._tls
         self._eof = True
-        return self._answering is not None and self._sink is None
+        return self._answering is not None and self._sink is None and not self._tls
 
     def data_received(self, data: bytes) -> None:
         if self._duplex is not None:
