@@ -165,7 +165,13 @@ class ImageStore:
         registry = Registry(
             self._pool, reference, credentials, insecure=self._insecure, pause=self._pause
         )
-        return await self._puller.pull(registry, reference, report)
+        try:
+            return await self._puller.pull(registry, reference, report)
+        except ImageError as error:
+            if why := self._contents.damaged.get(reference.name):
+                both = f"{error}; the copy that is here can't be used: {why}"
+                raise ImageError(both, error.missing, unreachable=error.unreachable) from error
+            raise
 
     def bootstrap(self, name: str, force: bool = False) -> AsyncIterator[Progress]:
         async def job(report: Report) -> None:

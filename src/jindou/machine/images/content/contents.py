@@ -56,6 +56,7 @@ class Contents:
         self.blobs = Blobs(self.paths)
         self.layers = Layers(self.paths)
         self.problems: list[str] = []
+        self.damaged: dict[str, str] = {}  # name of an image that can't be used, and why
         self._lock = threading.RLock()  # one change of the index at a time
         self._holds = threading.Lock()  # never held while the disk is waited for
         self._held: Counter[str] = Counter()
@@ -106,11 +107,17 @@ class Contents:
         try:
             config = manifests.configuration(self.blobs.read(record.config), len(record.layers))
         except ImageError as error:
-            log.error("image %s can't be used: %s", digest, error)
+            for name in self._names_of(digest):
+                if name not in self.damaged:
+                    log.error("image %s can't be used: %s", name, error)
+                self.damaged[name] = str(error)
             return None
-        names = tuple(sorted(name for name, of in self._names.items() if of == digest))
+        names = self._names_of(digest)
         made = images[digest] = Image(digest, names, config, record.size)
         return made
+
+    def _names_of(self, digest: str) -> tuple[str, ...]:
+        return tuple(sorted(name for name, of in self._names.items() if of == digest))
 
     def lower(self, record: Record) -> tuple[list[Path], Owner | None]:
         """The folders of an image's layers, the lowest first, and what its root is. A layer that
@@ -171,6 +178,8 @@ class Contents:
                     {**self._records, digest: record},
                     {**self._names, **dict.fromkeys(names, digest)},
                 )
+        for name in names:
+            self.damaged.pop(name, None)
         image = self._image(digest)
         assert image is not None
         return image
@@ -300,7 +309,10 @@ class Contents:
         self._names = {n: d for n, d in found.get("names", {}).items() if d in whole}
         for name, digest in found.get("names", {}).items():
             if digest not in whole:
-                self.problems.append(f"{name} has lost a part on disk and must be got again")
+                self.damaged[name] = f"{name} has lost a part on disk and must be got again"
+        self.problems += self.damaged.values()
+        for problem in self.problems:
+            log.error("images: %s", problem)
         if self.problems:
             self._write(self._records, self._names)
 
