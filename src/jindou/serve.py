@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jindou.machine.network import Network
     from jindou.machine.runtimes import Runtime
     from jindou.machine.volumes import Volumes
-    from jindou.node.verdicts import Verdict
+    from jindou.node.doctor.verdicts import Verdict
 
 log = logging.getLogger("jindou.serve")
 SHUT_DOWN = 20.0  # seconds that containers get when the machine goes down; systemd gives us 30
@@ -232,7 +232,7 @@ async def serve_node(settings: Settings) -> int:
     from jindou.client.http import HttpClient
     from jindou.machine.linux.power import going_down
     from jindou.node.agent import Agent
-    from jindou.node.server import NodeServer
+    from jindou.node.endpoint.server import NodeServer
     from jindou.transport.server import serve as listen
     from jindou.transport.tls import client_context, follow, server_context
 
@@ -337,7 +337,7 @@ def probe(
 ) -> list[Verdict]:
     """What `jindou doctor` tells; `before_install` leaves out what needs packages, `before_start`
     looks only at what changes from day to day."""
-    from jindou.node.doctor import AT_EACH_START, NEED_PACKAGES, examine
+    from jindou.node.doctor.examine import AT_EACH_START, NEED_PACKAGES, examine
 
     return examine(
         settings,

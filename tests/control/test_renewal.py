@@ -83,7 +83,7 @@ def test_a_renewed_certificate_is_loaded_by_who_follows_it(tmp_path):
         (pki / "node.crt").unlink()
         renewal.ensure(settings)
         async with asyncio.timeout(5):
-            while await serial() == before:
+            while await serial() == before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         following.cancel()
 

@@ -15,7 +15,7 @@ import orjson
 
 from jindou.machine.runtimes import StartFailed, Usage
 from jindou.node import Running
-from jindou.node.server import NodeServer
+from jindou.node.endpoint.server import NodeServer
 from jindou.objects.errors import BadRequest, NotFound
 from jindou.settings import Settings
 from jindou.transport import Response

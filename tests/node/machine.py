@@ -16,11 +16,11 @@ from jindou.machine.volumes.pretend import PretendVolumes
 from jindou.node.clock import Clock
 from jindou.node.events import Events
 from jindou.node.images import Puller
-from jindou.node.parts import Parts
-from jindou.node.pods import Pods
-from jindou.node.records import Records
+from jindou.node.pods.pods import Pods
 from jindou.node.references import References
-from jindou.node.volumes import Volumes
+from jindou.node.state.parts import Parts
+from jindou.node.state.records import Records
+from jindou.node.volumes.volumes import Volumes
 from jindou.objects.kinds import EVENT, POD, Ref
 from jindou.settings import Settings
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from jindou.machine.runtimes import State
-from jindou.node.adoption import adopt
-from jindou.node.ending import judge, time_to_stop
-from jindou.node.progress import Failing, Progress, progress_of
-from jindou.node.records import Record, Records
+from jindou.node.pods.adoption import adopt
+from jindou.node.state.ending import judge, time_to_stop
+from jindou.node.state.progress import Failing, Progress, progress_of
+from jindou.node.state.records import Record, Records
 from jindou.settings import Settings
 
 UID = "bb33185a-b08b-42ac-8b44-f3cfef49d1f9"

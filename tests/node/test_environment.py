@@ -7,8 +7,8 @@ import base64
 
 import pytest
 
-from jindou.node import downward
-from jindou.node.environment import ConfigError, environment, expand, variables_of
+from jindou.node.volumes import downward
+from jindou.node.volumes.environment import ConfigError, environment, expand, variables_of
 from jindou.objects.kinds import CONFIG_MAP
 
 POD = {

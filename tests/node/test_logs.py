@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from jindou.node.logs import FILES, Wish, parts_of, read, rotate, seconds, utc
+from jindou.node.endpoint.logs import FILES, Wish, parts_of, read, rotate, seconds, utc
 
 CORPUS = [
     b"2026-01-01T00:00:00.000000001Z stdout F one",

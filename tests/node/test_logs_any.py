@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jindou.node import logs
-from jindou.node.logs import Wish, read
+from jindou.node.endpoint import logs
+from jindou.node.endpoint.logs import Wish, read
 
 text = st.binary(max_size=40).map(lambda data: data.replace(b"\n", b"").replace(b" ", b"_"))
 entries = st.lists(

@@ -7,10 +7,10 @@ import contextlib
 
 import pytest
 
-from jindou.node import actions, health
-from jindou.node.actions import Result, Target, perform
-from jindou.node.hooks import run_hook, run_hook_within
-from jindou.node.probes import Verdict, follow, probes_of
+from jindou.node.pods import actions, health
+from jindou.node.pods.actions import Result, Target, perform
+from jindou.node.pods.hooks import run_hook, run_hook_within
+from jindou.node.pods.probes import Verdict, follow, probes_of
 from tests.node.machine import Still, turns
 
 

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from jindou.control.api.access.certificates import Leaf
 from jindou.control.api.access import certificates
+from jindou.control.api.access.certificates import Leaf
 from jindou.machine.images import Image, ImageError, Progress
-from jindou.node.server import NodeServer, log_wish, not_allowed, stream_options
+from jindou.node.endpoint.server import NodeServer, log_wish, not_allowed, stream_options
 from jindou.node.streams import Options
 from jindou.objects.errors import BadRequest
 from jindou.settings import Settings

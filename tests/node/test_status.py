@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.node import status
-from jindou.node.failures import duration
-from jindou.node.plan import Plan, plan
-from jindou.node.progress import Failing, Progress, Waiting, progress_of
-from jindou.node.status import Outcome, Seen
-from jindou.node.termination import message, tail
+from jindou.node.state import status
+from jindou.node.state.failures import duration
+from jindou.node.state.plan import Plan, plan
+from jindou.node.state.progress import Failing, Progress, Waiting, progress_of
+from jindou.node.state.status import Outcome, Seen
+from jindou.node.state.termination import message, tail
 
 
 def ended(code):

@@ -8,8 +8,8 @@ import pytest
 
 from jindou.machine.network import HostPort
 from jindou.machine.runtimes import Mount
-from jindou.node import resources, security, units
-from jindou.node.security import ConfigRefused
+from jindou.node.state import resources, security, units
+from jindou.node.state.security import ConfigRefused
 from jindou.settings import Settings
 
 UID = "bb33185a-b08b-42ac-8b44-f3cfef49d1f9"

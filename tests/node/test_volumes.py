@@ -14,10 +14,10 @@ from jindou.control.api.access import certificates
 from jindou.machine.volumes.local import LocalVolumes
 from jindou.node.images import Puller
 from jindou.node.references import References, Token
-from jindou.node.storage import ephemeral_excess, memory_size
-from jindou.node.volume_mounts import MountRefused, plan_mount, plan_subpath
-from jindou.node.volume_sources import Refused, check_host_path
-from jindou.node.volumes import VolumeError, Volumes
+from jindou.node.volumes.mounts import MountRefused, plan_mount, plan_subpath
+from jindou.node.volumes.sources import Refused, check_host_path
+from jindou.node.volumes.storage import ephemeral_excess, memory_size
+from jindou.node.volumes.volumes import VolumeError, Volumes
 from jindou.objects.kinds import (
     CONFIG_MAP,
     PERSISTENT_VOLUME,

@@ -26,17 +26,17 @@ from jindou.machine.volumes import Volumes as Folders
 from jindou.node import Containers
 from jindou.node.clock import Clock
 from jindou.node.dns import Names, machine_text, resolv_conf
-from jindou.node.environment import environment
+from jindou.node.endpoint.logs import keep_small
 from jindou.node.events import Events
 from jindou.node.images import Puller
-from jindou.node.logs import keep_small
-from jindou.node.parts import Parts, Report
-from jindou.node.pods import Pods
-from jindou.node.records import Records
+from jindou.node.pods.pods import Pods
 from jindou.node.references import References
 from jindou.node.registration import Registration
 from jindou.node.services import Services
-from jindou.node.volumes import Volumes
+from jindou.node.state.parts import Parts, Report
+from jindou.node.state.records import Records
+from jindou.node.volumes.environment import environment
+from jindou.node.volumes.volumes import Volumes
 from jindou.objects import quantities
 from jindou.objects.errors import CloudError
 from jindou.objects.kinds import ENDPOINT_SLICE, POD, SERVICE, Object

@@ -1,0 +1,1 @@
+"""The node's own HTTP endpoint, in the kubelet's words: logs, statistics, images, streams."""
