@@ -87,7 +87,8 @@ class Process:
             os.write(self.terminal, data)
         else:
             self.process.stdin.write(data)
-            await self.process.stdin.drain()
+            with contextlib.suppress(ConnectionError):  # it reads no more
+                await self.process.stdin.drain()
 
     async def end_input(self) -> None:
         if self.terminal < 0 and self.process.stdin is not None:
