@@ -71,7 +71,9 @@ NEVER, FAILURE = {"policy": "Never"}, {"policy": "OnFailure"}
         ([held("a", phase="exited", last=ended(1), code=1)], {"begun": True, "ending": True}, "Failed"),
         ([held("a", code=0)], {"begun": True, "ending": True}, "Succeeded"),
         ([held("a", phase="waiting")], {"ending": True}, "Failed"),
-        ([held("a")], {"outcome": Outcome("Failed", "Evicted", "x")}, "Failed"),
+        ([held("a", phase="exited", code=1)], {"outcome": Outcome("Failed", "Evicted", "x")}, "Failed"),
+        ([held("a", phase="exited")], {"outcome": Outcome("Failed", "Evicted", "x")}, "Failed"),
+        ([held("a")], {"outcome": Outcome("Failed", "Evicted", "x")}, "Running"),
     ],
 )  # fmt: skip
 def test_phase(some, more, phase):

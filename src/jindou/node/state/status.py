@@ -52,9 +52,14 @@ def _init_complete(held: Progress) -> bool:
     return held.phase == "exited" and held.code == 0
 
 
+def decided(seen: Seen) -> Outcome:
+    """An outcome is told when nothing runs any more: until then its resources are in use."""
+    return Outcome() if any(_runs(held) for held in seen.progress.values()) else seen.outcome
+
+
 def phase(seen: Seen) -> str:
-    if seen.outcome.phase:
-        return seen.outcome.phase
+    if outcome := decided(seen).phase:
+        return outcome
     mains, inits = of_role(seen, "main"), of_role(seen, "init")
     never_ran = all(held.attempt < 0 for held in mains)
     if any(held.failed for held in inits) and never_ran:
@@ -236,8 +241,8 @@ def status(seen: Seen, before: Mapping[str, Any], now: float) -> Object:
         "containerStatuses": statuses("main") or None,
         "ephemeralContainerStatuses": statuses("ephemeral") or None,
         "qosClass": resources.qos_class(seen.pod),
-        "reason": seen.outcome.reason or None,
-        "message": seen.outcome.message or None,
+        "reason": decided(seen).reason or None,
+        "message": decided(seen).message or None,
     }
     if "generation" in seen.pod["metadata"]:
         found["observedGeneration"] = seen.pod["metadata"]["generation"]
