@@ -95,7 +95,7 @@ class Names:
         self._addresses = tuple(addresses) or (resolv.gateway(settings),)
         self._port = port
         self._move = move
-        self._informers = [one for one in (services, slices, pods) if one]
+        self._informers = [one for one in (services, slices, pods) if one is not None]
         networks = [settings.service_cidr, settings.service_cidr6]
         networks += [settings.pod_cidr, settings.pod_cidr6]
         self._zone = Zone(settings.cluster_domain, self._addresses, networks)
@@ -103,7 +103,7 @@ class Names:
         self._listeners = Listeners(self.respond)
         services.on_change(self._service_changed)
         slices.on_change(self._slice_changed)
-        if pods:
+        if pods is not None:
             pods.on_change(self._pod_changed)
 
     @property
