@@ -39,7 +39,8 @@ def target_of(owner: Owner, container: Object, held: Progress) -> Target:
         return await run_inside(runtime, unit, argv)
 
     address = owner.addresses[0] if owner.addresses else "127.0.0.1"
-    return Target(container, address, execute, owner.parts.clock)
+    played = owner.parts.settings.pretend
+    return Target(container, address, execute, owner.parts.clock, played)
 
 
 async def run_inside(runtime: Runtime, unit: str, argv: tuple[str, ...]) -> Result:
