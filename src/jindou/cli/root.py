@@ -97,7 +97,7 @@ def this_command() -> str:
     if usual and os.path.realpath(usual) == os.path.realpath(script):
         script = "jindou"
     words = program() if script.endswith("__main__.py") else [script]
-    return shlex.join([*words, *sys.argv[1:]])
+    return shlex.join([*words, *(word for word in sys.argv[1:] if word not in ("-y", "--yes"))])
 
 
 def invoking_user() -> tuple[int, int, str]:

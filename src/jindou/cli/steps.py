@@ -139,6 +139,7 @@ class Step:
         if running:
             over = sum(item.state == "ok" for item in self.items)
             share = f" {running.done * 100 // running.total}%" if running.total else ""
+            share = share or f" {running.detail}".rstrip()
             what = f"{over} of {len(self.items)}, {running.name}{share}"
         past = duration(self._heard - self._began)
         if self.terminal.progress == "plain":

@@ -34,6 +34,7 @@ CHECK, INSTALL, START, READY, IMAGES, DEPLOY = (
     "deploy the sample",
 )
 BASE_IMAGES = ("busybox", "debian")
+MADE = "base-images"  # a file in the data folder: the images that `up` has made
 KEPT = ("api_port", "node_port", "data")  # flags that later runs remember
 FIXED = (*KEPT, "pod_cidr", "service_cidr", "node_name", "api_address")  # while the cloud runs
 
@@ -57,11 +58,31 @@ def survey(settings: Settings, options: Namespace) -> Todo:
     images = list(sample.images(options.deploy)) if options.deploy else []
     base = () if options.no_images else BASE_IMAGES
     wanted = list(dict.fromkeys([*base, *images]))
-    here = known_here(api) if running else set()
+    here = known_here(api) if running else made_before(settings)
     absent = [name for name in wanted if name not in here]
     titles = plan(running, lacking, first)
     titles += [*([IMAGES] if absent else []), *([DEPLOY] if options.deploy else [])]
     return Todo(running, first, lacking, wanted, absent, titles)
+
+
+def made_before(settings: Settings) -> set[str]:
+    """Images that an earlier `up` made: nobody else can tell before the node runs."""
+    try:
+        with open(os.path.join(settings.data, MADE)) as file:
+            return set(file.read().splitlines())
+    except OSError:
+        return set()
+
+
+def note_made(settings: Settings, names: list[str]) -> None:
+    known = sorted({*made_before(settings), *names})
+    with (
+        contextlib.suppress(
+            OSError
+        ),  # root's cloud, and we are its user: looked at again next time
+        open(os.path.join(settings.data, MADE), "w") as file,
+    ):
+        file.writelines(f"{name}\n" for name in known)
 
 
 def plan(running: bool, lacking: list[packages.Program], first: bool) -> list[str]:
@@ -129,6 +150,7 @@ def work(
     if IMAGES in titles:
         with steps.step(IMAGES) as step:
             make_images(step, api, todo.wanted)
+        note_made(settings, todo.wanted)
     urls: list[tuple[str, str]] = []
     if DEPLOY in titles:
         with steps.step(DEPLOY) as step:
