@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import textwrap
@@ -304,3 +305,19 @@ def test_a_full_disk_refuses_writes_goes_on_reading_and_recovers(tmp_path, disk)
         assert len(store.scan("core/pods/").items) == 4
 
     run(tmp_path / "s.db", after)
+
+
+def test_nobody_else_may_read_it(tmp_path):
+    path, copy = tmp_path / "store.db", tmp_path / "copy.db"
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))  # as an earlier version left it
+
+    async def write() -> None:
+        store = SqliteStore.open(path)
+        names = [path, path.with_name("store.db-wal")]
+        assert [stat.S_IMODE(name.stat().st_mode) for name in names] == [0o600, 0o600]
+        await store.close()
+
+    asyncio.run(write())
+    backup(path, copy)
+    restore(copy, path)
+    assert [stat.S_IMODE(name.stat().st_mode) for name in (path, copy)] == [0o600, 0o600]

@@ -26,6 +26,7 @@ closed properly).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import struct
@@ -133,6 +134,7 @@ class SqliteStore(Table):
         self = cls(path, window, vfs, failed)
         self._lock = _lock(path)
         try:
+            _keep_private(path)
             if path.exists() and path.stat().st_size:
                 _check_header(path)
                 self._load()
@@ -429,6 +431,7 @@ def backup(path: Path, target: Path) -> int:
 def _copy_to(target: Path, db: apsw.Connection) -> int:
     part = target.with_name(target.name + ".part")
     part.unlink(missing_ok=True)
+    _keep_private(part)
     db.execute("VACUUM INTO ?", (str(part),))
     copy = apsw.Connection(str(part))
     last: int = copy.execute("SELECT max(revision) FROM change").get or 0
@@ -449,6 +452,7 @@ def restore(backup: Path, path: Path) -> int:
     lock = _lock(path)
     try:
         part = path.with_name(path.name + ".restoring")
+        _keep_private(part)
         part.write_bytes(backup.read_bytes())
         probe = SqliteStore(part, None, "", None)
         try:
@@ -499,6 +503,15 @@ def _lock(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor
+
+
+def _keep_private(path: Path) -> None:
+    """Secrets are in it: nobody but its owner may read the file, nor the logs beside it, which SQLite
+    makes with the same mode. A file that is not there is made, empty."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(f"{path}{suffix}", 0o600)
 
 
 def _check_header(path: Path) -> None:
