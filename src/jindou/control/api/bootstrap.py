@@ -1,5 +1,5 @@
 """What is there from the first start: namespaces, roles, priority and runtime classes, and the
-`kubernetes` Service through which pods reach the API. Written again only where it is missing or,
+Services through which pods reach the API and others find the name server. Written again only where it is missing or,
 for roles and the addresses of the API, where it is no longer right.
 """
 
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
+from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.control.api.access.roles import (
@@ -17,7 +19,7 @@ from jindou.control.api.access.roles import (
     cluster_role,
     cluster_role_binding,
 )
-from jindou.objects.errors import AlreadyExists, NotFound
+from jindou.objects.errors import AlreadyExists, Invalid, NotFound
 from jindou.objects.kinds import (
     ENDPOINT_SLICE,
     ENDPOINTS,
@@ -31,6 +33,7 @@ from jindou.objects.kinds import (
 )
 from jindou.settings import Settings
 
+log = logging.getLogger("jindou.api")
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 PRIORITIES = (
     (
@@ -43,6 +46,10 @@ PRIORITIES = (
         2_000_001_000,
         "Used for system critical pods that must not be moved from their current node.",
     ),
+)
+DNS_PORTS = (
+    {"name": "dns", "port": 53, "protocol": "UDP"},
+    {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
 )
 RUNTIMES = ("crun", "runc")
 AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
@@ -62,15 +69,27 @@ async def bootstrap(client: Client, settings: Settings, address: str = "") -> No
         ),
         *(ensure(client, CLUSTER_ROLE, cluster_role(name), ("rules",)) for name in ROLES),
         *(ensure(client, CLUSTER_ROLE_BINDING, cluster_role_binding(name)) for name in BINDINGS),
-        ensure(client, SERVICE, kubernetes_service(settings)),
-        ensure(client, ENDPOINTS, kubernetes_endpoints(where, settings.api_port), ("subsets",)),
-        ensure(
+        serve(
             client,
-            ENDPOINT_SLICE,
-            kubernetes_slice(where, settings.api_port),
-            ("endpoints", "ports"),
+            kubernetes_service(settings),
+            where,
+            [{"name": "https", "port": settings.api_port, "protocol": "TCP"}],
         ),
     )
+    if not settings.pretend:
+        try:
+            await serve(client, dns_service(settings), settings.gateways[0], DNS_PORTS)
+        except Invalid as error:  # somebody has the address already
+            log.warning("%s", error)
+
+
+async def serve(client: Client, service: Object, address: str, ports: Sequence[Object]) -> None:
+    """A Service that leads to a program of this machine."""
+    meta = service["metadata"]
+    place = (meta["namespace"], meta["name"], address, ports)
+    await ensure(client, SERVICE, service)
+    await ensure(client, ENDPOINTS, endpoints(*place), ("subsets",))
+    await ensure(client, ENDPOINT_SLICE, endpoint_slice(*place), ("endpoints", "ports"))
 
 
 async def ensure(client: Client, kind: Kind, obj: Object, parts: tuple[str, ...] = ()) -> None:
@@ -120,30 +139,46 @@ def kubernetes_service(settings: Settings) -> Object:
     }
 
 
-def kubernetes_endpoints(address: str, port: int) -> Object:
+def dns_service(settings: Settings) -> Object:
+    """Where people and tools look for the name server. Pods ask the node's own address."""
+    tenth = ipaddress.ip_network(settings.service_cidr).network_address + 10
     return {
         "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+            "name": "kube-dns",
+            "namespace": "kube-system",
+            "labels": {
+                "k8s-app": "kube-dns",
+                "kubernetes.io/cluster-service": "true",
+                "kubernetes.io/name": "CoreDNS",
+            },
         },
-        "subsets": [
-            {
-                "addresses": [{"ip": address}],
-                "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-            }
-        ],
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": str(tenth),
+            "ports": [{**port, "targetPort": port["port"]} for port in DNS_PORTS],
+        },
     }
 
 
-def kubernetes_slice(address: str, port: int) -> Object:
+def endpoints(namespace: str, name: str, address: str, ports: Sequence[Object]) -> Object:
     return {
         "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
+            "name": name,
+            "namespace": namespace,
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{"addresses": [{"ip": address}], "ports": list(ports)}],
+    }
+
+
+def endpoint_slice(namespace: str, name: str, address: str, ports: Sequence[Object]) -> Object:
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": name},
         },
         "addressType": "IPv6" if ":" in address else "IPv4",
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        "ports": list(ports),
     }

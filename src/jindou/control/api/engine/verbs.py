@@ -125,6 +125,7 @@ class Engine:
         writes.refuse(resource, obj, self._judge(resource, obj, None))
         key = resource.key(namespace, name)
         if call.dry_run:
+            self._give_back(resource, key)
             if self.store.get(key):
                 raise status.already_exists(resource.kind, name)
             return dry(resource, obj, created=True)
@@ -134,6 +135,7 @@ class Engine:
             )
         except Stale as stale:
             await settle(self.store, key, stale.found)
+            self._give_back(resource, key)
             raise status.already_exists(resource.kind, name) from None
         return Written(stored.value, stored.revision, created=True)
 
@@ -144,13 +146,17 @@ class Engine:
     def _judge(self, resource: Resource, obj: Object, old: Object | None) -> list[Fault]:
         """Every broken rule; addresses are given to a Service only when it has none."""
         faults = writes.judge(resource, obj, old)
-        judge = self._judges.get(resource.prefix)
-        if judge is not None:
+        if (judge := self._judges.get(resource.prefix)) is not None:
             faults += judge(obj, old)
         if not faults and resource.prefix == "core/services/":
             key = resource.key(obj["metadata"]["namespace"], obj["metadata"]["name"])
             faults = self._allocation.assign(key, obj, old)
         return faults
+
+    def _give_back(self, resource: Resource, key: str) -> None:
+        """What was given to a Service that is not written after all."""
+        if resource.prefix == "core/services/":
+            self._allocation.settle(key)
 
     def _track(
         self, resource: Resource, old: Object | None, obj: Object, call: Call, part: str
@@ -279,6 +285,7 @@ class Engine:
             if writes.same(new, old):
                 return Written(stored.value, stored.revision)
             if call.dry_run:
+                self._give_back(resource, stored.key)
                 return dry(resource, new)
             gone = deletions.finished(resource, new)
             encode = None if gone else encoding.encoder(resource, new)
@@ -291,6 +298,7 @@ class Engine:
                 )
             except Stale as stale:
                 await settle(self.store, stored.key, stale.found)
+                self._give_back(resource, stored.key)
                 if named:
                     raise status.conflict(resource.kind, name) from None
                 continue

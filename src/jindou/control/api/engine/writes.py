@@ -180,6 +180,7 @@ def keep_system(resource: Resource, obj: Object, old: Object) -> None:
         meta.setdefault("generateName", before["generateName"])
     if resource.prefix == "core/services/":
         keep_addresses(obj, old)
+        drop_unused(obj, old)
 
 
 def keep_addresses(service: Object, old: Object) -> None:
@@ -194,6 +195,31 @@ def keep_addresses(service: Object, old: Object) -> None:
         _restore(spec, before, "clusterIPs")
     elif not spec.get("clusterIP"):
         spec["clusterIP"] = spec["clusterIPs"][0]
+
+
+def drop_unused(service: Object, old: Object) -> None:
+    """What only the type of before had use for goes with it, unless it was changed too; in place."""
+    spec, before = service["spec"], old.get("spec") or {}
+    policy = spec.get("externalTrafficPolicy")
+    inside_now = _reached_from_outside(before) and not _reached_from_outside(spec)
+    if inside_now and policy == before.get("externalTrafficPolicy"):
+        spec.pop("externalTrafficPolicy", None)
+    if before.get("type") == "LoadBalancer" != spec.get("type"):
+        for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
+            if spec.get(name) == before.get(name):
+                spec.pop(name, None)
+    if before.get("type") in NODE_PORTS and spec.get("type") not in NODE_PORTS:
+        given = {port.get("nodePort") for port in before.get("ports") or ()}
+        for port in spec.get("ports") or ():
+            if port.get("nodePort") in given:
+                port.pop("nodePort", None)
+
+
+NODE_PORTS = ("NodePort", "LoadBalancer")
+
+
+def _reached_from_outside(spec: Object) -> bool:
+    return spec.get("type") in NODE_PORTS or bool(spec.get("externalIPs"))
 
 
 def keep_rest(resource: Resource, obj: Object, old: Object, part: str) -> Object:

@@ -314,7 +314,7 @@ def service(obj: Object) -> None:
         fill(port, protocol="TCP")
         if spec["type"] != "ExternalName" and port.get("targetPort") in (None, 0, ""):
             port["targetPort"] = port.get("port", 0)
-    if spec["type"] in ("NodePort", "LoadBalancer"):
+    if spec["type"] in ("NodePort", "LoadBalancer") or spec.get("externalIPs"):
         fill(spec, externalTrafficPolicy="Cluster")
         if spec["type"] == "LoadBalancer":
             fill(spec, allocateLoadBalancerNodePorts=True)

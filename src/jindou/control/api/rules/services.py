@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from jindou.control.api.rules.names import (
     duplicate,
     forbidden,
@@ -16,6 +18,7 @@ from jindou.control.api.rules.pods import PROTOCOLS
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
+POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 
 
@@ -72,7 +75,53 @@ def validate(service: Object) -> list[Fault]:
         found.append(
             unsupported("spec.sessionAffinity", spec["sessionAffinity"], ("ClientIP", "None"))
         )
+    found += _sharing(spec)
     for field in ("internalTrafficPolicy", "externalTrafficPolicy"):
         if spec.get(field) not in (None, "Cluster", "Local"):
             found.append(unsupported(f"spec.{field}", spec[field], ("Cluster", "Local")))
     return found
+
+
+def _sharing(spec: Object) -> list[Fault]:
+    """Families, affinity, and addresses from outside."""
+    found: list[Fault] = []
+    policy = spec.get("ipFamilyPolicy")
+    if policy and policy not in POLICIES:
+        found.append(unsupported("spec.ipFamilyPolicy", policy, POLICIES))
+    if spec.get("sessionAffinity") == "ClientIP":
+        client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+        seconds = client.get("timeoutSeconds", 1)
+        if not 0 < seconds <= 86400:
+            field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
+            found.append(invalid(field, seconds, "must be greater than 0 and less than 86400"))
+    elif spec.get("sessionAffinityConfig"):
+        says = "must not be set when session affinity is None"
+        found.append(forbidden("spec.sessionAffinityConfig", says))
+    for n, address in enumerate(spec.get("externalIPs") or ()):
+        if says := _from_outside(address):
+            found.append(invalid(f"spec.externalIPs[{n}]", address, says))
+    accessible = spec.get("type") in ("NodePort", "LoadBalancer") or spec.get("externalIPs")
+    if spec.get("externalTrafficPolicy") and not accessible:
+        says = "may only be set for externally-accessible services"
+        found.append(invalid("spec.externalTrafficPolicy", spec["externalTrafficPolicy"], says))
+    if spec.get("loadBalancerClass") and spec.get("type") != "LoadBalancer":
+        says = "may only be used when `type` is 'LoadBalancer'"
+        found.append(forbidden("spec.loadBalancerClass", says))
+    return found
+
+
+def _from_outside(text: str) -> str:
+    """Why an address can't be one by which the machine is reached; "" if it can."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+    if address.is_unspecified:
+        return f"may not be unspecified ({text})"
+    if address.is_loopback:
+        return "may not be in the loopback range (127.0.0.0/8, ::1/128)"
+    if address.is_link_local:
+        return "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+    if address.is_multicast:
+        return "may not be in the multicast range (224.0.0.0/4, ff00::/8)"
+    return ""
