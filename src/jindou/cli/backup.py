@@ -31,7 +31,7 @@ def backup(terminal: Terminal, settings: Settings, options: Namespace) -> int:
         raise Problem(
             "there is nothing to back up", "JD-API-501", do=["jindou up"], status=NOT_RUNNING
         )
-    if not os.access(os.path.join(settings.data, OBJECTS), os.R_OK):
+    if not os.access(settings.data, os.W_OK):
         why = [f"read       {settings.data}"]
         become_root(
             terminal, settings, why, yes=options.yes, plan="jindou backup -h", answered=["--yes"]

@@ -27,8 +27,15 @@ def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
         terminal.note("jindou is not running. Start: jindou up")
         return NOT_RUNNING
     path = admin_path(settings)
-    if not os.access(path, os.R_OK):
+    if not options.unset and not os.access(path, os.R_OK):
         path = own_copy(settings)
+        if not os.path.exists(path):
+            raise Problem(
+                "the keys are for root, and your kubeconfig has no entry of this cloud",
+                "JD-SEC-301",
+                do=["sudo jindou up   adds it", "sudo jindou kubeconfig"],
+                status=NO_ACCESS,
+            )
     if options.output == "json":
         import json
 
@@ -77,7 +84,7 @@ def kubeconfig(terminal: Terminal, settings: Settings, options: Namespace) -> in
         ) from None
     except PermissionError:
         raise Problem(
-            "the key in the kubeconfig is for root and for who ran `jindou up`",
+            "the key in the kubeconfig is for root only",
             "JD-SEC-301",
             do=[
                 "sudo jindou kubeconfig",

@@ -12,6 +12,7 @@ from jindou.cli.term import Terminal
 from jindou.settings import Settings
 
 KEPT = ("KUBECONFIG", "CI", "NO_COLOR", "TERM", "COLUMNS", "ACCESSIBLE", "LANG", "LC_ALL", "TZ")
+HOME = "JINDOU_HOME"  # tells the second run whose kubeconfig it is about
 PROMPT = "jindou needs root to set up namespaces, mounts and packet rules. Password for %p: "
 
 
@@ -62,6 +63,7 @@ def become_root(
         for reason in reasons:
             terminal.note(f"    {reason}")
         if terminal.interactive and not yes and not terminal.ask("Go on?", True):
+            terminal.note("Nothing was changed.")
             raise SystemExit(0)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -84,6 +86,8 @@ def carried(settings: Settings, env: Mapping[str, str]) -> list[str]:
     """What the second run has to know: settings of the user's own file, and how to look."""
     known = {k: v for k, v in env.items() if k.startswith("JINDOU_") or k in KEPT}
     known |= as_environment(settings)
+    if home := env.get("HOME"):
+        known[HOME] = home
     return [f"{name}={value}" for name, value in known.items()]
 
 
@@ -110,5 +114,9 @@ def invoking_user() -> tuple[int, int, str]:
         entry = pwd.getpwuid(uid)
     except KeyError:  # a container's user that no file knows
         return uid, os.getgid(), os.environ.get("HOME", "/")
-    home = entry.pw_dir if behind else os.environ.get("HOME") or entry.pw_dir
-    return uid, entry.pw_gid, home
+    home = os.environ.get(HOME, "") if behind else os.environ.get("HOME", "")
+    return uid, entry.pw_gid, home or entry.pw_dir
+
+
+def is_second_run() -> bool:
+    return is_root() and HOME in os.environ

@@ -169,7 +169,6 @@ def _start_supervisor(settings: Settings) -> None:
             _end(pid)
     keep = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "TZ")
     environment = {k: v for k, v in os.environ.items() if k in keep}
-    environment |= {k: v for k, v in os.environ.items() if k == "JINDOU_OWNER"}
     environment |= _environment(settings)
     described = [json.dumps([name, log_path(settings, name), command(name)]) for name in NAMES]
     words = [sys.executable, "-P", "-m", "jindou.cli.supervisor", _pidfile(settings, "supervisor")]

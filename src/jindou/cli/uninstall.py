@@ -62,12 +62,15 @@ def remove(terminal: Terminal, settings: Settings, purge: bool) -> None:
     with steps.step(STOP) as step:
         if services.pid_of(settings, "server"):
             stop_workloads(step, settings)
+        said = step.detail
         services.stop(settings, lambda name: step.say(f"stopping {name}"))
+        step.say("" if step.state == "warn" else said)
         step.state = "ok"  # what was left running is ended by the cleaning
     with steps.step(CLEAN) as step:
         from jindou.serve import clean
 
-        step.say(clean(settings))
+        clean(settings)
+        step.say("" if settings.pretend else "containers, mounts, network, cgroups")
     with steps.step(FORGET) as step:
         done, left = forget(settings)
         step.say(f"{count(len(done), 'place')}{''.join(f'; {one}' for one in left)}")
@@ -76,6 +79,9 @@ def remove(terminal: Terminal, settings: Settings, purge: bool) -> None:
         with steps.step(DELETE) as step:
             for folder in (settings.data, settings.logs):
                 remove_tree(folder)
+            own = os.path.join(invoking_user()[2], ".local", "state", "jindou")
+            if os.path.isdir(own) and set(os.listdir(own)) <= {"cli.log"}:
+                remove_tree(own)  # traces of errors, where a user may write
             step.say(settings.data)
 
 
@@ -85,7 +91,7 @@ def goes(settings: Settings, purge: bool) -> list[str]:
     return [
         "processes  the server, the node, and every container they keep",
         *([] if settings.pretend else [machine]),
-        f"settings   the entries called {settings.name} in kubeconfigs, systemd units, the link in bin",
+        "settings   the entries in kubeconfigs, systemd units, the link in bin",
         f"data       {places_of}, {size(used(settings.data))}, for good"
         if purge
         else f"stays      {places_of}",

@@ -19,7 +19,7 @@ from jindou.cli.api import Api, Refused
 from jindou.cli.image import bootstrap, known_here
 from jindou.cli.introduce import introduce
 from jindou.cli.problems import DONE, IN_THE_WAY, USAGE, WAITED, Blocked, Problem
-from jindou.cli.root import become_root, is_root
+from jindou.cli.root import become_root, is_root, is_second_run
 from jindou.cli.steps import Step, Steps
 from jindou.cli.term import Terminal, count, duration
 from jindou.cli.welcome import already, machine_line, summary
@@ -105,7 +105,7 @@ def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
     needs_root = not settings.pretend and not todo.running
     if needs_root and not is_root():
         if terminal.progress == "tty":
-            terminal.note(machine_line(settings))
+            terminal.note(machine_line(settings, terminal.width))
         refuse_blockers(settings, todo)
         become_root(
             terminal, settings, reasons(settings, todo.lacking if INSTALL in todo.titles else []),
@@ -117,8 +117,8 @@ def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
             return already(terminal, settings)
         if needs_root:
             keep_choices(options)
-        if terminal.progress == "tty":
-            terminal.note(machine_line(settings))
+        if terminal.progress == "tty" and not is_second_run():
+            terminal.note(machine_line(settings, terminal.width))
         warning, urls = work(Steps(terminal, todo.titles), settings, options, todo)
     summary(terminal, settings, todo.first, urls, warning, time.monotonic() - began)
     return DONE

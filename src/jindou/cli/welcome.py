@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import textwrap
 from typing import Any
 
 from jindou import __version__
@@ -17,17 +18,28 @@ from jindou.cli.term import Terminal, count, duration, size
 from jindou.settings import Settings
 
 
-def machine_line(settings: Settings) -> str:
+def machine_line(settings: Settings, width: int) -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     existing = settings.data
     while not os.path.isdir(existing):
         existing = os.path.dirname(existing)
     disk = os.statvfs(existing)
-    system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
-    return (
-        f"jindou {__version__} on {socket.gethostname()}: {system}, {platform.machine()}, "
-        f"{os.cpu_count()} CPUs, {size(memory)} memory, {size(disk.f_bavail * disk.f_frsize)} free"
+    return textwrap.fill(
+        f"jindou {__version__} on {socket.gethostname()}: {system()}, {platform.machine()}, "
+        f"{count(os.cpu_count() or 1, 'CPU')}, {size(memory)} memory, "
+        f"{size(disk.f_bavail * disk.f_frsize)} free",
+        width,
     )
+
+
+def system() -> str:
+    """Debian 12, Ubuntu 24.04, Arch Linux."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return "Linux"
+    name = release.get("NAME", "Linux").replace(" GNU/Linux", "")
+    return f"{name} {release.get('VERSION_ID', '')}".rstrip()
 
 
 def already(terminal: Terminal, settings: Settings) -> int:
@@ -88,5 +100,10 @@ def summary(
     terminal.answer(f"  kubectl{context} run shell --image=busybox --restart=Never -it --rm -- sh")
     if context:
         terminal.answer("\nYour own kubectl default is as it was.")
-    terminal.answer("Everything: jindou status     Stop: jindou down     Logs: jindou logs server")
+    terminal.answer(last_line(terminal))
     warn(terminal, warning)
+
+
+def last_line(terminal: Terminal) -> str:
+    more = ("Everything: jindou status", "Stop: jindou down", "Logs: jindou logs server")
+    return ("     " if terminal.columns > 78 else "\n").join(more)

@@ -126,7 +126,7 @@ def listener(port: int, address: str, every: bool) -> Listener | None:
                     return described(int(pid))
         except OSError:
             continue
-    return Listener("another process")
+    return Listener("another process (only root may see which)")
 
 
 def little_endian(address: str) -> str:
