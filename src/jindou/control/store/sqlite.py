@@ -470,6 +470,7 @@ def restore(backup: Path, path: Path) -> int:
                     for (value,) in old.execute(
                         "SELECT value FROM state WHERE name <> 'horizon' UNION SELECT max(revision) FROM change"
                     )
+                    if value is not None  # of a store that never held anything
                 ),
             )
             old.close()
