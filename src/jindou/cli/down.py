@@ -65,7 +65,8 @@ def stop_workloads(step: Step, settings: Settings) -> None:
         return
     try:
         nodes = [node["metadata"]["name"] for node in api.get("/api/v1/nodes")["items"]]
-        with watched(step, settings):
+        services.halt(settings)
+        with watched(step, settings, nodes):
             total = sum(
                 api.request("POST", f"/api/v1/nodes/{name}/proxy/stop")["stopped"] for name in nodes
             )
@@ -77,15 +78,18 @@ def stop_workloads(step: Step, settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def watched(step: Step, settings: Settings) -> Iterator[None]:
+def watched(step: Step, settings: Settings, nodes: list[str]) -> Iterator[None]:
     """Meanwhile, name the Pods that still run and how long they may take: one item each."""
     over = threading.Event()
 
     def look() -> None:
         api = Api(settings)
+        graces: dict[str, int] = {}
         while not over.wait(LOOK):
             with contextlib.suppress(Problem, Refused, OSError, KeyError):
-                show_waiting(step, api.get("/api/v1/pods")["items"])
+                graces = graces or {key(p["metadata"]): grace(p) for p in pods_of(api)}
+                running = [one for name in nodes for one in still_running(api, name)]
+                show_waiting(step, {name: graces.get(name, 30) for name in running})
 
     looker = threading.Thread(target=look, daemon=True)
     looker.start()
@@ -96,20 +100,32 @@ def watched(step: Step, settings: Settings) -> Iterator[None]:
         looker.join()
 
 
-def show_waiting(step: Step, pods: list[dict[str, Any]]) -> None:
-    waiting = {}
-    for pod in pods:
-        statuses = pod["status"].get("containerStatuses", [])
-        if any("running" in status.get("state", {}) for status in statuses):
-            meta = pod["metadata"]
-            grace = pod["spec"].get("terminationGracePeriodSeconds", 30)
-            waiting[f"{meta['namespace']}/{meta['name']}"] = grace
+def pods_of(api: Api) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.get("/api/v1/pods")["items"]
+    return found
+
+
+def key(reference: dict[str, Any]) -> str:
+    return f"{reference['namespace']}/{reference['name']}"
+
+
+def grace(pod: dict[str, Any]) -> int:
+    return int(pod["spec"].get("terminationGracePeriodSeconds", 30))
+
+
+def still_running(api: Api, node: str) -> list[str]:
+    """The Pods that have containers now, as the node sees them: their objects stay as they are."""
+    summary = api.get(f"/api/v1/nodes/{node}/proxy/stats/summary")
+    return [key(pod["podRef"]) for pod in summary.get("pods") or () if pod.get("containers")]
+
+
+def show_waiting(step: Step, waiting: dict[str, int]) -> None:
     known = {item.name: item for item in step.items}
-    for name, grace in waiting.items():
+    for name, seconds in waiting.items():
         if name not in known:
             item = step.item(name)
             item.start()
-            item.detail = f"has {grace}s to end by itself"
+            item.detail = f"has {seconds}s to end by itself"
     for name, item in known.items():
         if name not in waiting and item.state == "now":
             item.end("ended")

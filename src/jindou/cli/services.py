@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -83,12 +84,30 @@ def start(settings: Settings) -> None:
                 ],
             ) from error
     places.mark(settings)
+    if halted(settings):  # it starts no Pod any more; whoever keeps it starts it again
+        os.unlink(halt_path(settings))
+        if pid := pid_of(settings, "node"):
+            _end(pid)
     if by_systemd(settings):
         _start_units(settings)
     else:
         _start_supervisor(settings)
     with open(started_path(settings), "w") as file:
         json.dump(settings._asdict(), file)
+
+
+def halt_path(settings: Settings) -> str:
+    return os.path.join(settings.run, "halted")
+
+
+def halted(settings: Settings) -> bool:
+    """Was a `down` stopped in the middle? The node has been told to start nothing, and goes on so."""
+    return os.path.exists(halt_path(settings))
+
+
+def halt(settings: Settings) -> None:
+    with contextlib.suppress(OSError), open(halt_path(settings), "w"):
+        pass
 
 
 def started_path(settings: Settings) -> str:
@@ -196,6 +215,8 @@ def stop(settings: Settings, note: Callable[[str], None] = lambda text: None) ->
         if pid := pid_of(settings, name):
             note(name)
             _end(pid)
+    with contextlib.suppress(OSError):
+        os.unlink(halt_path(settings))
     return running
 
 

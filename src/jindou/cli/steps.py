@@ -12,9 +12,10 @@ import shutil
 import time
 from collections.abc import Sequence
 
-from jindou.cli.term import Terminal, cut, duration, pad
+from jindou.cli.term import Terminal, cells, cut, duration, pad
 
 TITLE, NAME, BAR = 21, 10, 24  # columns of a step's title, of an item's name, of a bar
+LONGEST_NAME = 32
 HEARTBEAT = 30.0
 MOST_LINES = 8
 
@@ -38,7 +39,7 @@ class Item:
         self.state, self.detail, self.total = state, detail, 0
         self.took = time.monotonic() - self.began if self.began else 0.0
 
-    def text(self, terminal: Terminal) -> str:
+    def text(self, terminal: Terminal, width: int = NAME) -> str:
         clock = self.took if self.state != "now" else time.monotonic() - self.began
         shown = seconds(clock) if self.state == "now" else duration(clock) if self.took else ""
         detail = self.detail
@@ -47,8 +48,9 @@ class Item:
             filled = done * BAR // self.total
             bar = f"[{'#' * filled}{'.' * (BAR - filled)}]"
             detail = f"{bar} {done * 100 // self.total:3}%  {self.detail}"
-        head = f"             {terminal.state(self.state)}  {pad(self.name, NAME)}  "
-        return line(terminal, head, 19 + len(pad(self.name, NAME)) + 2, detail, shown)
+        name = pad(cut(self.name, width), width)
+        head = f"             {terminal.state(self.state)}  {name}  "
+        return line(terminal, head, 21 + width, detail, shown)
 
 
 class Steps:
@@ -151,7 +153,8 @@ class Step:
         lines = [self._text("now", self.detail, seconds(time.monotonic() - self._began))]
         rows = shutil.get_terminal_size((80, 24)).lines
         kept = shown(self.items, max(0, min(MOST_LINES, rows - 4) - 1))
-        lines += [item.text(terminal) for item in kept]
+        width = min(LONGEST_NAME, max([NAME, *(cells(item.name) for item in kept)]))
+        lines += [item.text(terminal, width) for item in kept]
         text = "\n".join(lines)
         if text == self._last:
             return
@@ -160,9 +163,10 @@ class Step:
         self._drawn, self._last = len(lines), text
 
     def _erase(self) -> None:
-        if self._drawn:
-            print(f"\033[{self._drawn}A\033[J", end="", file=self.terminal.err)
-            self._drawn = 0
+        """Back to the left margin first: a ^C that the terminal echoed has moved the cursor."""
+        up = f"\033[{self._drawn}A" if self._drawn else ""
+        print(f"\r{up}\033[J", end="", file=self.terminal.err)
+        self._drawn = 0
 
     def _line(self, state: str, text: str) -> None:
         if not self.terminal.quiet:

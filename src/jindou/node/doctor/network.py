@@ -70,7 +70,7 @@ def ports(settings: Settings) -> Iterator[Verdict]:
         holder = listener(port, settings.api_address, every)
         if holder is None:
             yield Verdict("network", "ok", f"port {port} is free for {what}")
-        elif holder.pid and holder.pid in ours:
+        elif holder.pid and (holder.pid in ours or of_this_cloud(settings, holder.pid)):
             yield Verdict("network", "ok", f"port {port} is jindou's")
         elif not holder.pid and ours:
             yield Verdict(
@@ -148,6 +148,19 @@ def described(pid: int) -> Listener:
     unit = units[-1].removesuffix(".service")
     said = f"{name} (pid {pid}, started by {unit}.service)"
     return Listener(said, pid, (f"systemctl stop {unit}   stops that other program",))
+
+
+def of_this_cloud(settings: Settings, pid: int) -> bool:
+    """A process that has just been started listens before it says so in its file."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = dict(one.partition(b"=")[::2] for one in file.read().split(b"\0"))
+    except OSError:
+        return False
+    run_folder = variables.get(b"JINDOU_RUN", Settings().run.encode())
+    return b"jindou" in words and run_folder == settings.run.encode()
 
 
 def routes(settings: Settings) -> Iterator[Verdict]:
