@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 YEAR = datetime.timedelta(days=365)
 CA_LIFE = 10 * YEAR
+EARLY = datetime.timedelta(days=1)  # by which a clock may be put back and all stays valid
 
 
 class Leaf(NamedTuple):
@@ -206,7 +207,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_before(now - EARLY)
         .not_valid_after(now + life)
     )
 

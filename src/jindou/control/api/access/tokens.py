@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 ISSUER = "https://kubernetes.default.svc.{domain}"
+EARLY = 86400  # seconds by which the clock may have been put back since a token was made
 SHORTEST, LONGEST = 600, 365 * 24 * 3600
 
 
@@ -93,7 +94,7 @@ class Tokens:
     def verify(self, token: str, audience: str = "") -> dict[str, Any] | None:
         """The claims of a token that is ours and in its time, or None."""
         claims = self._verified(token)
-        if claims is None or not claims["nbf"] - 60 <= time.time() < claims["exp"]:
+        if claims is None or not claims["nbf"] - EARLY <= time.time() < claims["exp"]:
             return None
         return claims if (audience or self.issuer) in claims.get("aud", ()) else None
 
