@@ -159,14 +159,16 @@ def forget(settings: Settings) -> tuple[list[str], list[str]]:
     if os.path.exists(mark):
         os.unlink(mark)
         done.append(mark)
-    if settings.name != Settings().name or settings.pretend:
-        return done, left  # the link and the machine's file belong to the usual, real one
+    if settings.name != Settings().name:
+        return done, left  # the link and the machine's file belong to the usual one
     _, _, home = invoking_user()
-    for link in ("/usr/local/bin/jindou", os.path.join(home, ".local/bin/jindou")):
+    for link in (os.path.join(home, ".local/bin/jindou"), "/usr/local/bin/jindou"):
+        if settings.pretend and not link.startswith(home):
+            continue
         if os.path.islink(link) and "jindou" in os.path.basename(os.readlink(link)):
             os.unlink(link)
             done.append(link)
-    if os.path.exists(configuration.MACHINE_FILE):
+    if os.path.exists(configuration.MACHINE_FILE) and not settings.pretend:
         os.unlink(configuration.MACHINE_FILE)
         done.append(configuration.MACHINE_FILE)
         if not os.listdir(folder := os.path.dirname(configuration.MACHINE_FILE)):
