@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from jindou.node.server import NodeServer
+from jindou.node.endpoint.server import NodeServer
 from jindou.objects.kinds import NODE, POD, SERVICE_ACCOUNT
 from jindou.settings import Settings
 from jindou.transport.server import listening, serve
