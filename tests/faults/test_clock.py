@@ -67,9 +67,14 @@ def clocked(folder, monkeypatch) -> Iterator[tuple[Cloud, Clock]]:
 
     cloud.start = started
     try:
-        cloud.start()
+        start()  # the runtimes are probed without libfaketime, which disturbs time.sleep()
         cloud.wait_until_ready()
         busybox(cloud)
+        create(cloud, "bare-first")
+        settle(cloud)
+        cloud.stop()
+        cloud.start()
+        cloud.wait_until_ready()
         cloud.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=20s")
         yield cloud, clock
     finally:

@@ -42,9 +42,12 @@ class RuntimeProbe(NamedTuple):
 
 
 def probe(settings: Settings | None = None, names: Sequence[str] = RUNTIMES) -> list[RuntimeProbe]:
-    """Verdicts in the order of preference. Cached for this boot under `settings.run`, if given."""
+    """Verdicts in the order of preference. Cached for this boot under `settings.run`, if given;
+    but where none works they are all tried again, for the reason may have passed."""
     cache = Path(settings.run) / "runtimes.json" if settings else None
     kept = _read(cache) if cache else {}
+    if not any(one.get("verdict", {}).get("works") for one in kept.values()):
+        kept = {}
     found, changed = [], False
     for name in names:
         key = _key(name)
