@@ -70,6 +70,7 @@ class Access:
 
     def __init__(self, store: Store, tokens: Tokens, owners: Iterable[int] = (0,)) -> None:
         self._store = store
+        self._rights = Rights(store)
         self._tokens = tokens
         self._owners = frozenset(owners)
 
@@ -158,6 +159,19 @@ class Access:
             raise refusal(user, asked)
 
     def allows(self, user: User, asked: Asked) -> bool:
+        return self._rights.allows(user, asked)
+
+    def rules(self, user: User, namespace: str) -> Iterable[dict[str, Any]]:
+        return self._rights.rules(user, namespace)
+
+
+class Rights:
+    """What the RBAC objects of a store allow."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def allows(self, user: User, asked: Asked) -> bool:
         if MASTERS in user.groups or "system:nodes" in user.groups:
             return True
         if asked.path and asked.path.startswith(OPEN_PATHS):
@@ -177,14 +191,14 @@ class Access:
         for stored in self._store.scan(f"{RBAC}clusterrolebindings/").items:
             binding = decoded(stored.value)
             if binds(binding, user, ""):
-                yield from self._role(binding["roleRef"], "")
+                yield from self.of_role(binding["roleRef"], "")
         if namespace:
             for stored in self._store.scan(f"{RBAC}rolebindings/{namespace}/").items:
                 binding = decoded(stored.value)
                 if binds(binding, user, namespace):
-                    yield from self._role(binding["roleRef"], namespace)
+                    yield from self.of_role(binding["roleRef"], namespace)
 
-    def _role(self, ref: dict[str, str], namespace: str) -> Iterable[dict[str, Any]]:
+    def of_role(self, ref: dict[str, str], namespace: str) -> Iterable[dict[str, Any]]:
         plural = "clusterroles/" if ref["kind"] == "ClusterRole" else f"roles/{namespace}"
         stored = self._store.get(f"{RBAC}{plural}/{ref['name']}")
         if stored is None:

@@ -15,7 +15,9 @@ from typing import Any
 
 import orjson
 
+from jindou.control.api.access import escalation
 from jindou.control.api.access.guard import User
+from jindou.control.api.access.roles import GROUP
 from jindou.control.api.admission import limits
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
@@ -45,6 +47,8 @@ async def admit(
             admit_claim(obj, store)
     if place == ("scheduling.k8s.io", "PriorityClass"):
         one_default(obj, store)
+    if kind.group == GROUP:
+        escalation.check(resource, obj, old, user, store)
 
 
 def admit_pod(pod: Object, store: Store) -> None:

@@ -69,6 +69,13 @@ def moment(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def tidy(meta: Object) -> None:
+    """Of metadata nothing empty is kept; in place."""
+    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if name in meta and not meta[name]:
+            del meta[name]
+
+
 def has_generation(resource: Resource) -> bool:
     kind = resource.storage or resource.kind
     return resource.custom or (kind.group, kind.name) in GENERATED
@@ -111,6 +118,7 @@ def begin(resource: Resource, obj: Object) -> None:
         meta.pop(name, None)
     if not meta.get("name") and meta.get("generateName"):
         meta["name"] = suffixed(meta["generateName"])
+    tidy(meta)
     meta["uid"] = str(uuid.uuid4())
     meta["creationTimestamp"] = now()
     kind = resource.storage or resource.kind
@@ -171,6 +179,7 @@ def expect(resource: Resource, obj: Object, old: Object, unconditional: bool) ->
 def keep_system(resource: Resource, obj: Object, old: Object) -> None:
     """What only the server writes stays as it was; in place."""
     meta, before = obj["metadata"], old["metadata"]
+    tidy(meta)
     for name in (*SYSTEM, "resourceVersion"):
         if name in before:
             meta[name] = before[name]

@@ -107,8 +107,6 @@ class Topology:
 
     def _unwanted(self, node: NodeState) -> str:
         labels = node.labels
-        if any(labels.get(key) == value for key, value in self._refused):
-            return REFUSED
         for term, counts in zip(self._demand.affinity, self._near):
             if term.key not in labels:
                 return NEAR
@@ -117,6 +115,8 @@ class Topology:
         for term, counts in zip(self._demand.anti_affinity, self._far):
             if term.key in labels and counts.get(labels[term.key]):
                 return FAR
+        if any(labels.get(key) == value for key, value in self._refused):
+            return REFUSED
         return ""
 
     def _first_of_its_kind(self) -> bool:
