@@ -113,6 +113,12 @@ LONG = {
         "An option or argument is unknown, missing, or has a value that it can't have. "
         "`jindou COMMAND -h` shows all of them.",
     ),
+    "JD-CLI-617": (
+        "A kubeconfig has no entry of this cloud, or an old one",
+        "`jindou up` added an entry called jindou to the kubeconfig, and remembers where. "
+        "The file has lost it since, or it is of an earlier cloud with other keys. "
+        "`jindou up` puts it right, also while the cloud runs.",
+    ),
     "JD-IMG-401": (
         "An image can't be had",
         "The image is not on this machine and could not be made, read or pulled. `jindou "
@@ -200,10 +206,11 @@ LONG = {
         "and was not started again. `jindou up` starts what is missing; `jindou logs "
         "server` and `jindou logs node` say why it ended. Containers go on meanwhile.",
     ),
-    "JD-RUN-308": (
-        "Another `jindou up` is at work",
-        "Two of them at once would start everything twice, so the second did nothing. "
-        "Wait until the other has ended.",
+    "JD-RUN-309": (
+        "A service names a program that is gone",
+        "systemd starts Jindou with the Python it was installed with. That Python, or the "
+        "folder of the installation, is not there any more. `jindou down && jindou up`, "
+        "run from the new place, writes the services anew.",
     ),
     "JD-SEC-301": (
         "Root is needed",
@@ -277,17 +284,5 @@ LONG = {
         "with --pretend and without root, ~/.local/state/jindou. It can't be made or "
         "written: the file system may be read-only, or belong to somebody else. Choose "
         "another with --data.",
-    ),
-    "JD-CLI-617": (
-        "A kubeconfig has no entry of this cloud, or an old one",
-        "`jindou up` added an entry called jindou to the kubeconfig, and remembers where. The file "
-        "has lost it since, or it is of an earlier cloud with other keys. `jindou up` puts it right, "
-        "also while the cloud runs.",
-    ),
-    "JD-RUN-309": (
-        "A service names a program that is gone",
-        "systemd starts Jindou with the Python it was installed with. That Python, or the folder "
-        "of the installation, is not there any more. `jindou down && jindou up`, run from the new "
-        "place, writes the services anew.",
     ),
 }

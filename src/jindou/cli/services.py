@@ -319,11 +319,12 @@ def wait_for_socket(
         ends = ended_since(settings, began)
         if time.monotonic() > deadline or ends >= HOPELESS:
             again = f"; it ended {ends} times" if ends else ""
+            said = last_words(settings, "server")
             raise Problem(
                 f"the server did not answer{again}",
-                "JD-RUN-303",
+                "JD-STO-203" if "store.db" in said else "JD-RUN-303",
                 now="it is started again and again until `jindou down`",
-                said=last_words(settings, "server"),
+                said=said,
                 log=log_path(settings, "server"),
                 do=["jindou logs server", "jindou doctor", "jindou down"],
             )

@@ -28,24 +28,24 @@ class Command(NamedTuple):
     examples: tuple[str, ...] = ()
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 0:
+def number(text: str) -> int:
+    value = int(text)
+    if value < 0:
         raise ValueError(text)
-    return number
+    return value
 
 
-def period(text: str) -> float:
+def duration(text: str) -> float:
     """300, 300s or 5m."""
     units = {"s": 1, "m": 60, "h": 3600}
     unit = units.get(text[-1:])
-    number = float(text[:-1]) * unit if unit else float(text)
-    if not 0 < number < 1e9:
+    value = float(text[:-1]) * unit if unit else float(text)
+    if not 0 < value < 1e9:
         raise ValueError(text)
-    return number
+    return value
 
 
-NUMBER = {"type": positive, "metavar": "N"}
+NUMBER = {"type": number, "metavar": "N"}
 SWITCH = {"action": "store_true"}
 PLACES = (
     Option(("--api-port",), "the Kubernetes API's port (6443); kept for later runs", NUMBER),
@@ -72,7 +72,7 @@ COMMANDS = (
             (*PLACES,
              Option(("--deploy",), "then apply this file or folder of YAML, with its images", {"metavar": "PATH"}),
              Option(("--no-images",), "make no base images", SWITCH), PLAN,
-             Option(("--timeout",), "how long to wait for each thing: 120, 5m", {"type": period, "default": 120.0, "metavar": "TIME"})),
+             Option(("--timeout",), "how long to wait for each thing: 120, 5m", {"type": duration, "default": 120.0, "metavar": "TIME"})),
             ("jindou up", "jindou up --deploy examples/guestbook", "jindou up --pretend")),
     Command("down", "Run", "stop, keep everything", "jindou.cli.down:run", (PLAN,), ("jindou down",)),
     Command("status", "Run", "one screen of what runs", "jindou.cli.status:run", (), ("jindou status", "jindou status -o json")),
