@@ -50,7 +50,8 @@ def ready(cloud: Cloud, kind: str, name: str) -> str:
 
 
 def restarts(cloud: Cloud, name: str) -> int:
-    return cloud.get("pod", name)["status"]["containerStatuses"][0]["restartCount"]
+    told = cloud.get("pod", name)["status"].get("containerStatuses")
+    return told[0]["restartCount"] if told else -1
 
 
 @pytest.fixture(scope="module")
