@@ -194,6 +194,7 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
         pods_gc,
         scheduler,
         service_accounts,
+        token_secrets,
     )
     from jindou.control.controllers.discovery import endpoint_slices, endpoints
     from jindou.control.controllers.workloads import deployments, replica_sets
@@ -211,6 +212,7 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
         namespaces.Namespaces(kinds),
         service_accounts.ServiceAccounts(),
         service_accounts.RootCertificates(authority),
+        token_secrets.TokenSecrets(authority),
         deployments.Deployments(),
         replica_sets.ReplicaSets(),
         replica_sets.ReplicaSets(replica_sets.REPLICATION_CONTROLLER),
