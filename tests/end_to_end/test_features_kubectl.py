@@ -272,6 +272,13 @@ def test_what_a_cluster_says_about_itself(cloud, user):
     node = user("describe", "node", "here")
     for words in ("Ready", "Allocated resources:", "PodCIDR:", "Container Runtime Version:"):
         assert words in node
+    server = json.loads(user("version", "-o", "json"))["serverVersion"]["gitVersion"]
+    kubelet = user.read("node here", ".status.nodeInfo.kubeletVersion")
+    assert kubelet == server
+    runtime = user.read("node here", ".status.nodeInfo.containerRuntimeVersion")
+    name, _, version = runtime.partition("://")
+    assert name in ("crun", "runc")
+    assert version.count(".") >= 1
     proxy = subprocess.Popen(
         [KUBECTL, "--kubeconfig", cloud.kubeconfig, "proxy", "--port=0"],
         stdout=subprocess.PIPE, text=True,

@@ -225,7 +225,8 @@ class Agent:
 
 def _runtime_name(runtime: Runtime) -> str:
     with contextlib.suppress(Exception):
-        return f"{getattr(runtime, 'runtime', 'jindou')}://1"
+        name = getattr(runtime, "runtime", "jindou")
+        return f"{name}://{getattr(runtime, 'version', '') or '0'}"
     return ""
 
 

@@ -233,6 +233,12 @@ class ContainerRuntime:
             self._chosen = verdict.name
         return self._chosen
 
+    @property
+    def version(self) -> str:
+        """Of the runtime that is used."""
+        verdicts = probe.probe(self._settings)
+        return next((one.version for one in verdicts if one.name == self.runtime), "")
+
     def _path(self, name: str) -> str:
         if name not in self._paths:
             found = shutil.which(name, path=processes.PATH)

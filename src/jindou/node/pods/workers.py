@@ -354,7 +354,7 @@ class Worker:
             if held.phase == "starting":
                 held.never_began()
                 self.record()
-            waiting_after(held, error, clock.now())
+            waiting_after(held, container["image"], error, clock.now())
             if held.waiting and held.waiting.reason not in ("ErrImagePull", "ImagePullBackOff"):
                 self.say("Warning", "Failed", f"Error: {held.waiting.message}", held.name)
             return

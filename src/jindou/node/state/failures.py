@@ -42,13 +42,13 @@ def start_failed(held: Progress, pod: Object, message: str, clock: Clock) -> Non
         back_off_after_exit(held, pod, clock.now(), message)
 
 
-def waiting_after(held: Progress, error: Exception, now: float) -> None:
+def waiting_after(held: Progress, image: str, error: Exception, now: float) -> None:
     """It was not started: the reason is shown, and it is tried again."""
     if isinstance(error, PullError):
         held.waiting = Waiting(error.reason, error.message)
         held.retry_at = now + max(error.retry_after, SETTLE)
         if error.reason == "ErrImagePull":
-            said = f"Back-off pulling image: ErrImagePull: {error.message}"
+            said = f'Back-off pulling image "{image}": ErrImagePull: {error.message}'
             held.later, held.settle_at = Waiting("ImagePullBackOff", said), now + SETTLE
         return
     known = isinstance(error, (ConfigError, ConfigRefused, VolumeError))

@@ -246,7 +246,7 @@ def version() -> dict[str, str]:
         "emulationMinor": str(MINOR),
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": str(MINOR - 1),
-        "gitVersion": f"v1.{MINOR}.0+jindou-{__version__}",
+        "gitVersion": f"v1.{MINOR}.0+jindou{__version__}",
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "",
