@@ -173,8 +173,8 @@ def api_sockets(settings: Settings) -> list[socket.socket]:
     try:
         sockets = [listening(settings.api_address, settings.api_port)]
     except OSError as error:
-        where = f"port {settings.api_port} of {settings.api_address}"
-        raise OSError(f"{where} can't be listened on: {error.strerror}") from error
+        where = f"{settings.api_port} of {settings.api_address}"
+        raise OSError(taken(where, error)) from error
     if not settings.pretend:
         for address in settings.gateways:
             with contextlib.suppress(OSError):  # a machine without IPv6
@@ -245,9 +245,17 @@ async def serve_node(settings: Settings) -> int:
     ours = str(pki / "node.crt"), str(pki / "node.key")
     speaking = client_context(str(pki / "ca.crt"), *ours)
     client = HttpClient(settings.url, tls=speaking)
-    drivers = drivers_of(settings)
-    agent = Agent(settings, client, *drivers)
     tls = server_context(*ours, str(pki / "ca.crt"), required=True, http2=False)
+    try:
+        drivers = drivers_of(settings)
+        agent = Agent(settings, client, *drivers)
+        sockets = node_sockets(settings)
+        if not await unless_stopped(agent.start(), stop):
+            await agent.stop()
+            return stop.code
+    except refusals() as error:
+        log.error("the node can't start: %s", reason(error, settings))
+        return 1
     runtime, _, images, _ = drivers
     endpoint = NodeServer(
         settings,
@@ -259,12 +267,6 @@ async def serve_node(settings: Settings) -> int:
         pods=agent.bound,
         images_changed=agent.registration.changed,
     )
-    try:
-        sockets = node_sockets(settings)
-    except OSError as error:
-        log.error("port %s can't be listened on: %s", settings.node_port, error.strerror)
-        return 1
-    await agent.start()
     web = await listen(endpoint.handler, sockets, tls, report_request)  # who called before waits
     write_pid(settings, "node")
     tasks = [
@@ -288,7 +290,10 @@ def node_sockets(settings: Settings) -> list[socket.socket]:
 
     if settings.pretend:
         return [listening("127.0.0.1", settings.node_port)]
-    sockets = [listening("0.0.0.0", settings.node_port)]
+    try:
+        sockets = [listening("0.0.0.0", settings.node_port)]
+    except OSError as error:
+        raise OSError(taken(str(settings.node_port), error)) from error
     with contextlib.suppress(OSError):  # a machine without IPv6
         sockets.append(listening("::", settings.node_port))
     return sockets
@@ -399,15 +404,46 @@ async def cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    """What a start may fail with that a sentence explains."""
+    from jindou.machine.images import ImageError
+    from jindou.machine.network import NetworkError
+    from jindou.objects.errors import CloudError
+
+    return OSError, ImageError, NetworkError, CloudError
+
+
+def taken(port: str, error: OSError) -> str:
+    why = (error.strerror or str(error)).lower()
+    return f"port {port} can't be listened on: {why} (jindou doctor network tells who has it)"
+
+
 def reason(error: Exception, settings: Settings) -> str:
     """One sentence that names the thing and, where it is known, the remedy."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    cause = error if isinstance(error, OSError) else error.__cause__
+    number = cause.errno if isinstance(cause, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"the disk that holds {settings.data} is full; make room on it (jindou doctor storage)"
         )
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
+    if number == errno.EROFS:
         return f"the disk that holds {settings.data} can't be written (jindou doctor storage)"
+    if number in (errno.EPERM, errno.EACCES):
+        return f"{error}; it has to run as root with all its rights (jindou doctor)"
     return str(error)
+
+
+async def unless_stopped(work: Coroutine[Any, Any, None], stop: Stop) -> bool:
+    """Bring work to its end, unless we are to stop before; says which."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    done = working.done()
+    for task in (working, stopping):
+        task.cancel()
+    await asyncio.wait([working, stopping])
+    if done:
+        await working
+    return done
 
 
 def owners() -> tuple[int, ...]:
