@@ -320,7 +320,8 @@ from jindou.machine.linux.mounts import mount_points
 from jindou.machine.linux.namespaces import own_mount_namespace
 run = Path(sys.argv[2])
 was = os.readlink("/proc/self/ns/mnt")
-entered = own_mount_namespace(run / sys.argv[3], run, hide_unified=True)
+hybrid = os.path.ismount("/sys/fs/cgroup/unified")
+entered = own_mount_namespace(run / sys.argv[3], run, hybrid)
 (run / "units" / str(os.getpid())).touch()
 print(entered, was != os.readlink("/proc/self/ns/mnt"), os.sched_getaffinity(0) == set(range(os.cpu_count())),
       len(os.listdir(run / "units")), os.path.ismount(run / "units"),
