@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from jindou.machine.linux.mounts import propagation, unmount
 from tests.end_to_end.test_pods import pod
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -305,3 +306,27 @@ def test_limits_reach_the_kernel(cloud, namespace):
 def test_both_runtimes_by_their_class(cloud, namespace, runtime):
     told = run(cloud, namespace, "r", tell(a="echo ran"), runtimeClassName=runtime)
     assert told["a"] == "ran"
+
+
+def test_mounts_pass_between_machine_and_containers_where_the_machine_shares_its_own(
+    cloud, namespace, tmp_path
+):
+    mount = {"name": "v", "mountPath": "/v"}
+    up = json.loads(
+        pod("up", "mkdir -p /v/m; mount -t tmpfs x /v/m; touch /v/m/here; sleep 1000", volumes=[{"name": "v", "hostPath": {"path": str(tmp_path)}}],
+            container={"securityContext": {"privileged": True}, "volumeMounts": [{**mount, "mountPropagation": "Bidirectional"}]})
+    )  # fmt: skip
+    for name, how in (("down", "HostToContainer"), ("apart", "None")):
+        looks = "while [ ! -e /v/m ]; do sleep 0.1; done; sleep 1; ls /v/m; sleep 1000"
+        up["spec"]["containers"].append({"name": name, "image": "busybox", "command": ["sh", "-c", looks], "volumeMounts": [{**mount, "mountPropagation": how}]})  # fmt: skip
+    cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(up))
+    _, shared, _ = propagation(tmp_path, cloud.processes["node"].pid)
+    if not shared:
+        described = wait_for(lambda: cloud.kubectl("-n", namespace, "describe", "pod", "up"), "but it is not a shared")  # fmt: skip
+        assert "CreateContainerError" in described
+        return
+    wait_for(lambda: cloud.kubectl("-n", namespace, "logs", "up", "-c", "down"), "here")
+    assert "here" not in cloud.kubectl("-n", namespace, "logs", "up", "-c", "apart")
+    assert (tmp_path / "m/here").exists()
+    cloud.kubectl("-n", namespace, "delete", "pod", "up")
+    unmount(tmp_path / "m")

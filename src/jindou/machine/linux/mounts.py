@@ -58,6 +58,20 @@ def mount_points(below: str | Path) -> list[str]:
     return found[::-1]
 
 
+def propagation(path: str | Path, process: int | str = "self") -> tuple[str, bool, bool]:
+    """The mount that holds a path, and whether it is shared, and a slave of another."""
+    place, found = os.path.realpath(path), ("/", False, False)
+    with open(f"/proc/{process}/mountinfo", "rb") as file:
+        for line in file:
+            fields = line.split(b" ")
+            point = unescape(fields[4])
+            inside = place == point or place.startswith(point.rstrip("/") + "/")
+            if inside and len(point) >= len(found[0]):  # of several at one place the last counts
+                marks = [mark.partition(b":")[0] for mark in fields[6 : fields.index(b"-")]]
+                found = (point, b"shared" in marks, b"master" in marks)
+    return found
+
+
 def unescape(field: bytes) -> str:
     """Spaces, tabs, newlines and backslashes stand as octal escapes in /proc/PID/mountinfo."""
     if b"\\" in field:

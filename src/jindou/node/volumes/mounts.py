@@ -1,10 +1,12 @@
-"""How a container mounts a volume: options and paths inside of it. Pure."""
+"""How a container mounts a volume: options and paths inside of it. Pure but for a look
+at the machine's own mounts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from jindou.machine.linux.mounts import propagation
 from jindou.machine.runtimes import Mount
 from jindou.node.volumes.environment import REFERENCE, expand
 from jindou.objects.kinds import Object
@@ -14,6 +16,10 @@ PROPAGATION = {"None": "rprivate", "HostToContainer": "rslave", "Bidirectional":
 
 class MountRefused(ValueError):
     pass
+
+
+class NotShared(Exception):
+    """CreateContainerError: this machine's mounts are not set up for the propagation asked for."""
 
 
 def plan_subpath(wish: Object, env: Mapping[str, str]) -> str:
@@ -31,9 +37,18 @@ def plan_subpath(wish: Object, env: Mapping[str, str]) -> str:
     return below
 
 
+def check_propagation(wish: Object, source: Path) -> None:
+    """A container's mounts come out only where the machine shares its own. HostToContainer is let
+    pass: what is mounted already is seen, and programs that ask for it mostly want just that."""
+    if wish.get("mountPropagation") != "Bidirectional":
+        return
+    point, shared, _ = propagation(source)
+    if not shared:
+        raise NotShared(f'path "{source}" is mounted on "{point}" but it is not a shared mount')
+
+
 def plan_mount(wish: Object, source: Path, read_only: bool) -> Mount:
-    propagation = PROPAGATION.get(wish.get("mountPropagation") or "None", "rprivate")
-    options = ["rbind", propagation]
+    options = ["rbind", PROPAGATION.get(wish.get("mountPropagation") or "None", "rprivate")]
     if read_only or wish.get("readOnly"):
         recursive = wish.get("recursiveReadOnly") in ("Enabled", "IfPossible")
         options += ["rro" if recursive else "ro"]

@@ -26,7 +26,7 @@ from jindou.machine.volumes import Volumes as Driver
 from jindou.node.images import Puller, PullError
 from jindou.node.references import References, Token
 from jindou.node.volumes import payloads
-from jindou.node.volumes.mounts import MountRefused, plan_mount, plan_subpath
+from jindou.node.volumes.mounts import MountRefused, check_propagation, plan_mount, plan_subpath
 from jindou.node.volumes.sources import Refused, check_host_path, volume_of_claim
 from jindou.node.volumes.storage import ephemeral_excess, limited, memory_size
 from jindou.objects.errors import CloudError
@@ -161,6 +161,7 @@ class Volumes:
                 raise VolumeError(
                     f'cannot find volume "{name}" to mount into container "{container["name"]}"'
                 )
+            check_propagation(wish, source)
             try:
                 if below := plan_subpath(wish, dict(env)):
                     place = self._run / uid / "subpaths" / name / container["name"] / str(number)
