@@ -72,8 +72,12 @@ async def create(launch: Launch) -> int:
         try:
             os.set_blocking(theirs, True)
             first = processes.spawn(arguments(launch), files={2: complaints, 3: theirs}, env=env)
-        except FileNotFoundError as error:
-            raise StartFailed("conmon, which keeps containers' logs, is not installed") from error
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            why = "is not installed" if missing else f"can't be run: {error.strerror}"
+            raise StartFailed(
+                f"conmon, which keeps containers' logs, {why}: see jindou doctor"
+            ) from error
         finally:
             os.close(theirs)
         try:
