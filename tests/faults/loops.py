@@ -95,6 +95,11 @@ class Disk:
         fcntl.ioctl(descriptor, SHUTDOWN, struct.pack("i", 2))
         os.close(descriptor)
 
+    def remount(self) -> None:
+        """After a cut; the journal is replayed."""
+        mounts.unmount(self.place, detach=False)
+        self.mount()
+
     def detach(self) -> None:
         mounts.unmount(self.place)
         subprocess.run(["losetup", "-d", self.device], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -29,7 +30,8 @@ def power_off(cloud: Cloud) -> None:
     run, name = cloud.settings.run, cloud.settings.name
     while pids := ours(cloud):
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
     subprocess.run(["nsenter", f"--mount={run}/mounts", "sh", "-c", f"""
         for one in $(awk '{{print $5}}' /proc/self/mountinfo | grep '^{run}/' | tac); do
