@@ -305,3 +305,52 @@ def test_a_followed_log_outlives_its_rotation(cloud, namespace):
         assert time.monotonic() < deadline, files
         time.sleep(0.1)
     assert cloud.kubectl("-n", namespace, "logs", "loud", "--tail=1") == "the end\n"
+
+
+def test_what_the_node_itself_refuses(cloud, namespace):
+    sysctl = {"sysctls": [{"name": "net.core.somaxconn", "value": "99"}]}
+    apply(
+        cloud, namespace, pod("unsafe", "true", securityContext=sysctl),
+        pod("big", "true", nodeName="here", container={"resources": {"requests": {"cpu": "100"}}}),
+        pod("users", "true", hostUsers=False), pod("gated", "true", schedulingGates=[{"name": "example.com/wait"}]),
+        pod("gate", "sleep 1000", readinessGates=[{"conditionType": "example.com/fine"}]),
+    )  # fmt: skip
+    for name, reason, said in (
+        ("unsafe", "SysctlForbidden", 'forbidden sysctl: "net.core.somaxconn" not allowlisted'),
+        ("big", "OutOfcpu", "Node didn't have enough resource: cpu, requested: 100000, used: "),
+        ("users", "UserNamespacesSupport", "user namespaces (hostUsers: false) are not supported"),
+    ):
+        shown(cloud, namespace, name, reason)
+        assert f"Pod was rejected: {said}" in cloud.kubectl("-n", namespace, "describe", "pod", name)  # fmt: skip
+    shown(cloud, namespace, "gated", "SchedulingGated")
+    cloud.kubectl("-n", namespace, "patch", "pod", "gated", "-p", '{"spec":{"schedulingGates":null}}')  # fmt: skip
+    cloud.wait("-n", namespace, "--for=condition=PodScheduled", "pod/gated")
+    cloud.wait("-n", namespace, "--for=condition=ContainersReady", "pod/gate")
+    ready = '{"status":{"conditions":[{"type":"example.com/fine","status":"True"}]}}'
+    assert "ReadinessGatesNotReady" in json.dumps(cloud.get("-n", namespace, "pod", "gate"))
+    cloud.kubectl("-n", namespace, "patch", "pod", "gate", "--subresource=status", "-p", ready)
+    cloud.wait("-n", namespace, "--for=condition=Ready", "pod/gate")
+
+
+def test_a_look_into_another_containers_processes(cloud, namespace):
+    hook = {"preStop": {"httpGet": {"path": "/stopped", "port": "web"}}}
+    container = {"lifecycle": hook, "ports": [{"name": "web", "containerPort": 8080}]}
+    script = "mkdir /www; httpd -f -v -p 8080 -h /www & sleep 12345"
+    apply(cloud, namespace, pod("target", script, container=container))
+    cloud.wait("-n", namespace, "--for=condition=Ready", "pod/target")
+    debug = ("debug", "target", "--image=busybox", "--target=c", "--profile=general", "-i", "--quiet")  # fmt: skip
+    out = cloud.kubectl("-n", namespace, *debug, "--", "ps")
+    assert "sleep 12345" in out
+    follow = subprocess.Popen(
+        [KUBECTL, "--kubeconfig", cloud.kubeconfig, "-n", namespace, "logs", "-f", "target", "-c", "c"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    cloud.kubectl("-n", namespace, "delete", "pod", "target")
+    out, _ = follow.communicate(timeout=20)
+    assert "response:404" in out  # the hook asked
+    # a Pod on the machine itself, with its files
+    out = cloud.kubectl(
+        "-n", namespace, "debug", "node/here", "--image=busybox", "--profile=sysadmin", "-i",
+        "--quiet", "--", "sh", "-c", "sleep 1; ls -d /host/etc /proc/1/exe; sleep 1",
+    )  # fmt: skip
+    assert "/host/etc" in out

@@ -59,7 +59,7 @@ class Worker:
         self.pod, self.parts = pod, parts
         self.uid: str = pod["metadata"]["uid"]
         told = pod.get("status") or {}
-        self.progress = progress_of(pod)
+        self.progress = {} if refused else progress_of(pod)
         self.containers = specifications(pod)
         self.outcome = refused or Outcome()
         self.sandbox: Sandbox | None = None
