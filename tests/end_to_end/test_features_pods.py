@@ -105,6 +105,21 @@ def test_the_environment_comes_from_everywhere(cloud, namespace):
     assert "KUBERNETES_SERVICE_HOST=" in quiet
 
 
+def test_a_variable_from_a_file_that_an_init_container_wrote(cloud, namespace):
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    init = {"name": "first", "image": "busybox", "command": ["sh", "-c", "echo \"WORD='of the file'\" > /v/a.env"], **mount}  # fmt: skip
+    key = {"volumeName": "v", "path": "a.env", "key": "WORD"}
+    env = [
+        {"name": "A", "valueFrom": {"fileKeyRef": key}},
+        {"name": "B", "valueFrom": {"fileKeyRef": {**key, "key": "NONE", "optional": True}}},
+    ]
+    told = run(
+        cloud, namespace, "file", tell(a="echo $A", b="echo ${B-unset}"), initContainers=[init],
+        volumes=[{"name": "v", "emptyDir": {}}], container={"env": env},
+    )  # fmt: skip
+    assert told == {"a": "of the file", "b": "unset"}
+
+
 def test_a_missing_key_keeps_the_container_waiting_and_says_which(cloud, namespace):
     env = [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "later", "key": "a"}}}]
     cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=pod("waits", "echo $A; sleep 1000", container={"env": env}))  # fmt: skip

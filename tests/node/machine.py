@@ -229,7 +229,7 @@ class Bench:
         puller = Puller(self.images, references, events.record, clock=self.clock)
         driver = Folders()
 
-        async def environment(pod, container, addresses, report):
+        async def environment(pod, container, addresses, volumes, report):
             return [(held["name"], held.get("value", "")) for held in container.get("env") or ()]
 
         self.parts = Parts(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 
 import pytest
 
-from jindou.node.volumes import downward
+from jindou.node.volumes import downward, env_files
 from jindou.node.volumes.environment import ConfigError, environment, expand, variables_of
 from jindou.objects.kinds import CONFIG_MAP
 
@@ -229,3 +230,20 @@ def test_which_services_are_linked():
 )
 def test_fields_are_written_as_the_kubelet_writes_them(path, value):
     assert downward.field(POD, path) == value
+
+
+def test_variables_from_a_file_that_a_container_wrote(tmp_path):
+    volume = tmp_path / "v"
+    volume.mkdir()
+    (volume / "a.env").write_text(
+        "# said\nA='one\ntwo' # more\nB=plain words \n\nC=''\nnot a line\n"
+    )
+    assert env_files.read(volume, "a.env") == {"A": "one\ntwo", "B": "plain words", "C": ""}
+    assert env_files.read(volume, "b.env") is None
+    (tmp_path / "secret").write_text("A=1")
+    (volume / "out").symlink_to(tmp_path / "secret")
+    (volume / "big").write_bytes(b"A=1\n" * 20_000)
+    os.mkfifo(volume / "pipe")
+    for name in ("out", "big", "pipe", "."):
+        with pytest.raises(env_files.FileRefused):
+            env_files.read(volume, name)

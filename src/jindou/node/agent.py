@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jindou.client import Client
@@ -204,11 +205,16 @@ class Agent:
     # ------------------------------------------------------------ what containers are told
 
     async def _environment(
-        self, pod: Object, container: Object, addresses: tuple[str, ...], report: Report
+        self,
+        pod: Object,
+        container: Object,
+        addresses: tuple[str, ...],
+        volumes: Mapping[str, Path],
+        report: Report,
     ) -> list[tuple[str, str]]:
         return await environment(
             pod, container, self._references, self._services_of(pod), addresses,
-            self.registration.node, report,
+            self.registration.node, report, volumes,
         )  # fmt: skip
 
     def _services_of(self, pod: Object) -> Sequence[Object]:

@@ -51,8 +51,11 @@ async def perform(handler: Object, target: Target, agent: str = AGENT) -> Result
         if action := handler.get("tcpSocket"):
             return await _tcp(action, target)
         if action := handler.get("grpc"):
-            host = target.address
-            return Result(*await health.check(host, action["port"], action.get("service") or ""))
+            tls = _unverified() if action.get("mode") == "TLS" else None
+            if tls:
+                tls.set_alpn_protocols(["h2"])
+            service = action.get("service") or ""
+            return Result(*await health.check(target.address, action["port"], service, tls))
         if action := handler.get("sleep"):
             await target.clock.sleep(action.get("seconds", 0))
             return Result(True)

@@ -6,6 +6,7 @@ Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md and PROT
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from urllib.parse import unquote
 
@@ -43,14 +44,17 @@ def answer(data: bytes) -> int:
     return message[1] if len(message) >= 2 and message[0] == 8 else 0
 
 
-async def check(host: str, port: int, service: str) -> tuple[bool, str]:
+async def check(
+    host: str, port: int, service: str, tls: ssl.SSLContext | None = None
+) -> tuple[bool, str]:
     """Whether it serves, and what to say if it does not."""
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
     except OSError:
-        return False, f'timeout: failed to connect service "{host}:{port}" within its time'
+        return False, f'timeout: failed to connect service "{authority}" within its time'
     try:
-        headers, data = await _exchange(reader, writer, f"{host}:{port}", question(service))
+        headers, data = await _exchange(reader, writer, tls, authority, question(service))
     except (OSError, EOFError, h2.exceptions.ProtocolError) as error:
         return False, f"error: health rpc failed: {error or 'the connection was closed'}"
     finally:
@@ -70,12 +74,16 @@ async def check(host: str, port: int, service: str) -> tuple[bool, str]:
 
 
 async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, authority: str, body: bytes
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    tls: ssl.SSLContext | None,
+    authority: str,
+    body: bytes,
 ) -> tuple[dict[str, str], bytes]:
     link = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
     link.initiate_connection()
     fields = [
-        (":method", "POST"), (":scheme", "http"), (":path", PATH), (":authority", authority),
+        (":method", "POST"), (":scheme", "https" if tls else "http"), (":path", PATH), (":authority", authority),
         ("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", "kube-probe"),
     ]  # fmt: skip
     link.send_headers(1, fields)

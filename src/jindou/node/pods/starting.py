@@ -84,7 +84,7 @@ async def find_environment(start: Start, undo: AsyncExitStack) -> None:
         owner.say("Warning", reason, message, start.name)
 
     start.environment = await start.parts.environment(
-        owner.pod, start.container, start.sandbox.addresses, report
+        owner.pod, start.container, start.sandbox.addresses, start.sandbox.volumes, report
     )
 
 

@@ -56,7 +56,10 @@ def _nothing(name: str) -> None:
 
 
 Report = Callable[[str, str], None]  # reason and message of an event
-Environment = Callable[[Object, Object, tuple[str, ...], Report], Awaitable[list[tuple[str, str]]]]
+Variables = list[tuple[str, str]]
+Environment = Callable[
+    [Object, Object, tuple[str, ...], Mapping[str, Path], Report], Awaitable[Variables]
+]
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Parts:
     puller: Puller
     volumes: Volumes
     folders: Folders  # the machine's, for what a Pod's containers share
-    environment: Environment  # of (pod, container, the Pod's addresses, report)
+    environment: Environment  # of (pod, container, the Pod's addresses, its volumes, report)
     resolve_user: Callable[[Path, str], tuple[int, int, tuple[int, ...]]]  # uid, gid, groups
     resolv_conf: Callable[[Object], str]
     events: Events

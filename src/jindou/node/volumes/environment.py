@@ -12,10 +12,11 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jindou.node.references import References
-from jindou.node.volumes import downward
+from jindou.node.volumes import downward, env_files
 from jindou.objects.errors import CloudError
 from jindou.objects.kinds import CONFIG_MAP, SECRET, Kind, Object
 
@@ -48,9 +49,11 @@ async def environment(
     addresses: Sequence[str],
     node: Object,
     report: Report | None = None,
+    volumes: Mapping[str, Path] | None = None,
 ) -> list[tuple[str, str]]:
-    """`services` are those of the Pod's namespace and `kubernetes`; `addresses` are the Pod's."""
-    sources = Sources(pod, container, references, addresses, node)
+    """`services` are those of the Pod's namespace and `kubernetes`; `addresses` are the Pod's, and
+    `volumes` the places of its volumes."""
+    sources = Sources(pod, container, references, addresses, node, volumes or {})
     linked = service_variables(pod, services)
     values: dict[str, str] = {}
     for source in container.get("envFrom") or ():
@@ -79,8 +82,10 @@ class Sources:
         references: References,
         addresses: Sequence[str],
         node: Object,
+        volumes: Mapping[str, Path],
     ) -> None:
         self._pod = pod
+        self._volumes = volumes
         self._container = container
         self._references = references
         self._addresses = addresses
@@ -135,7 +140,23 @@ class Sources:
         for kind, part in ((CONFIG_MAP, "configMapKeyRef"), (SECRET, "secretKeyRef")):
             if reference := source.get(part):
                 return await self._key(kind, reference)
+        if reference := source.get("fileKeyRef"):
+            return self._from_file(reference)
         return ""
+
+    def _from_file(self, reference: Object) -> str | None:
+        name, path, key = reference["volumeName"], reference["path"], reference["key"]
+        if name not in self._volumes:
+            raise ConfigError(f'cannot find the volume "{name}" referenced by FileKeyRef')
+        try:
+            held = env_files.read(self._volumes[name], path)
+        except (env_files.FileRefused, OSError) as error:
+            raise ConfigError(f"couldn't parse env file: {error}") from error
+        value = (held or {}).get(key)
+        if value is None and not reference.get("optional"):
+            missing = f"environment variable key {key!r} not found in file {path!r}"
+            raise ConfigError(missing if held is not None else f"env file {path!r} not found")
+        return value
 
     def _field(self, path: str) -> str:
         try:
