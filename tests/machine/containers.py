@@ -65,13 +65,20 @@ def why_not(kind: str) -> str:
     return "" if verdict.works else f"{kind} does not work here: {verdict.reason}"
 
 
+def settings_in(folder: Path) -> Settings:
+    """Its own groups lie below that of the box, as `own`."""
+    return Settings(
+        f"{folder.name}/own", run=f"{folder}/run", data=f"{folder}/data", logs=f"{folder}/logs"
+    )
+
+
 class Box:
     """A runtime of one kind over fresh folders. `again` is what a restart does."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.kind, self.folder = kind, folder
         self.real = kind != "pretend"
-        self.settings = Settings(run=f"{folder}/run", data=f"{folder}/data", logs=f"{folder}/logs")
+        self.settings = settings_in(folder)
         self.group = folder.name
         self.root = make_root(folder / "root") if self.real else folder
         self.opened = []
@@ -109,7 +116,12 @@ class Box:
         units = self.folder / "run" / "units"
         groups = [path for path in Cgroups().paths(self.group) if path.exists()]
         return {
-            "groups": [str(found) for path in groups for found in path.iterdir() if found.is_dir()],
+            "groups": [
+                str(found)
+                for path in groups
+                for found in path.iterdir()
+                if found.is_dir() and found.name != "own"
+            ],
             "mounts": mounts.mount_points(self.folder / "root"),
             "processes": processes_of(self.folder),
             "folders": [

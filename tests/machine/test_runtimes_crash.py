@@ -22,13 +22,12 @@ BUSY = """
 import asyncio, sys
 sys.path[:0] = sys.argv[1].split(":")
 from pathlib import Path
-from tests.machine.containers import OWN
+from tests.machine.containers import OWN, settings_in
 from jindou.machine.runtimes import Unit
 from jindou.machine.runtimes.containers import ContainerRuntime
-from jindou.settings import Settings
 
 kind, folder, tag = sys.argv[2:]
-settings = Settings(run=f"{folder}/run", data=f"{folder}/data", logs=f"{folder}/logs")
+settings = settings_in(Path(folder))
 group = Path(folder).name
 
 async def live(runtime, lane):
@@ -61,14 +60,23 @@ def be_busy_and_die(kind, folder, round, seconds):
         child.kill()
 
 
+async def pace(box) -> float:
+    """Seconds that one life takes on this machine."""
+    runtime, began = box.runtime(), time.monotonic()
+    await runtime.start(box.unit("first"))
+    await runtime.remove("first")
+    runtime.close()
+    return time.monotonic() - began
+
+
 @pytest.mark.parametrize("kind", ["crun", "runc"])
 def test_killed_at_any_moment(kind):
     chance = random.Random(SEED)
 
     async def scenario(box):
-        adopted = 0
+        adopted, longest = 0, max(0.25, 4 * await pace(box))
         for round in range(ROUNDS):
-            be_busy_and_die(kind, box.folder, round, chance.uniform(0.01, 0.25))
+            be_busy_and_die(kind, box.folder, round, chance.uniform(0.01, longest))
             runtime = box.runtime()
             states = await runtime.observe()
             for id, state in states.items():
@@ -100,10 +108,9 @@ import asyncio, os, signal, sys
 sys.path[:0] = sys.argv[1].split(":")
 from pathlib import Path
 from jindou.machine.linux.namespaces import own_mount_namespace
-from tests.machine.containers import OWN, output
+from tests.machine.containers import OWN, output, settings_in
 from jindou.machine.runtimes import Unit
 from jindou.machine.runtimes.containers import ContainerRuntime
-from jindou.settings import Settings
 
 kind, folder, id = sys.argv[2:]
 run = Path(folder, "run")
@@ -111,7 +118,7 @@ run.mkdir(exist_ok=True)
 entered = own_mount_namespace(run / "mounts", run, os.path.ismount("/sys/fs/cgroup/unified"))
 
 async def main():
-    runtime = ContainerRuntime(Settings(run=str(run), data=folder, logs=folder), runtime=kind)
+    runtime = ContainerRuntime(settings_in(Path(folder)), runtime=kind)
     found = await runtime.observe()
     if id == "end":
         for one in found:
@@ -150,3 +157,17 @@ def test_a_node_after_a_node(kind):
             namespaces.free([box.folder / "run" / "mounts"])
 
     Bench(kind).run(scenario)
+
+
+def test_a_record_that_was_half_written_is_nobodys():
+    async def scenario(box):
+        runtime = box.runtime()
+        await runtime.start(box.unit("one"))
+        (runtime.folders.records / "one").rename(runtime.folders.records / ".one")
+        for _ in range(2):
+            runtime = box.again(runtime)
+            assert await runtime.observe() == {}
+        assert list(runtime.folders.records.iterdir()) == []
+        assert box.left() == NOTHING
+
+    Bench("crun").run(scenario)

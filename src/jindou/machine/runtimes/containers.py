@@ -96,8 +96,8 @@ class ContainerRuntime:
             path.unlink(missing_ok=True)
         leftovers = self._names()
         for path in self.folders.records.iterdir():
-            record = read_record(path)
-            if record is None:
+            record = None if path.name.startswith(".") else read_record(path)
+            if record is None:  # or half written: what it tells of was never released
                 path.unlink(missing_ok=True)
             elif not (self.folders.state(record.runtime, record.id) / "exec.fifo").exists():
                 supervisor.add(record)
