@@ -7,10 +7,12 @@ import contextlib
 
 import pytest
 
+from jindou.control.api.access import certificates
 from jindou.node.pods import actions, health
 from jindou.node.pods.actions import Result, Target, perform
 from jindou.node.pods.hooks import run_hook, run_hook_within
 from jindou.node.pods.probes import Verdict, follow, probes_of
+from jindou.transport.tls import server_context
 from tests.node.machine import Still, turns
 
 
@@ -121,7 +123,7 @@ def test_an_open_port_is_enough_for_tcp():
 # ---------------------------------------------------------------- gRPC
 
 
-def grpc(status, headers=(), trailers=(("grpc-status", "0"),)):
+def grpc(status, headers=(), trailers=(("grpc-status", "0"),), tls=None):
     import h2.config
     import h2.connection
     import h2.events
@@ -148,10 +150,11 @@ def grpc(status, headers=(), trailers=(("grpc-status", "0"),)):
         writer.close()
 
     async def main():
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
         try:
             port = server.sockets[0].getsockname()[1]
-            return await perform({"grpc": {"port": port, "service": "shop"}}, target())
+            action = {"port": port, "service": "shop", **({"mode": "TLS"} if tls else {})}
+            return await perform({"grpc": action}, target())
         finally:
             await closed(server, served)
 
@@ -167,6 +170,13 @@ def test_grpc_health():
     assert missing[0].output == "error: health rpc failed: unknown service"
     assert "does not implement" in grpc(None, trailers=(("grpc-status", "12"),))[0].output
     assert health.answer(b"") == 0
+
+
+def test_grpc_health_by_tls_of_whomever(tmp_path):
+    certificates.ensure(tmp_path, certificates.leaves("here", ("127.0.0.1",), "cluster.local"))
+    tls = server_context(str(tmp_path / "server.crt"), str(tmp_path / "server.key"))
+    assert grpc(1, tls=tls)[0].ok
+    assert 'responded with "NOT_SERVING"' in grpc(2, tls=tls)[0].output
 
 
 # ---------------------------------------------------------------- in still time
