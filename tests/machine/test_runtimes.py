@@ -523,7 +523,8 @@ def test_processes_may_be_shared_between_units(kind):
             await asyncio.sleep(0.01)
         await runtime.stop("second", 0)
         await runtime.remove("second")  # also its other process, which outlived the first
-        assert len(runtime.cgroups.processes(box.group)) == 1
+        assert runtime.cgroups.processes(f"{box.group}/second") == []
+        assert len(runtime.cgroups.processes(f"{box.group}/first")) == 1
         await runtime.remove("first")
         assert not any(box.left().values())
 
