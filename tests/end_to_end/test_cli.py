@@ -97,7 +97,7 @@ def test_from_up_to_uninstall(shell):
     shell.jindou("up", "--no-images")
     assert "working" in shell.jindou("status")
     again = shell.run("up", "--no-images")
-    assert "already up" in again.stderr
+    assert "already up" in again.stdout
     nodes = json.loads(
         shell.kubectl("--context", shell.settings.name, "get", "nodes", "-o", "json")
     )

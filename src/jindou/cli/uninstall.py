@@ -154,7 +154,8 @@ def forget(settings: Settings) -> tuple[list[str], list[str]]:
 
     Returns what was done, and a sentence for each thing that has to be done by hand."""
     done, left = forget_kubeconfigs(settings)
-    done += services.remove_units(settings)
+    if not settings.pretend:  # units are of a real cloud, perhaps of the same name
+        done += services.remove_units(settings)
     mark = os.path.join(settings.data, places.MARK)
     if os.path.exists(mark):
         os.unlink(mark)

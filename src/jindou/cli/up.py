@@ -166,9 +166,11 @@ def work(
 @contextlib.contextmanager
 def alone(terminal: Terminal, settings: Settings) -> Iterator[None]:
     """One `up` at a time: a second one waits, and then finds everything there."""
+    lock = os.path.join(settings.run, "up.lock")
+    fresh = not os.path.isdir(settings.run)
     try:
         os.makedirs(settings.run, 0o755, exist_ok=True)
-        descriptor = os.open(os.path.join(settings.run, "up.lock"), os.O_WRONLY | os.O_CREAT, 0o644)
+        descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT, 0o644)
     except OSError as error:
         if services.pid_of(settings, "server"):  # a cloud of root's: nothing is started twice
             yield
@@ -185,6 +187,12 @@ def alone(terminal: Terminal, settings: Settings) -> Iterator[None]:
             terminal.note("another `jindou up` is at work; waiting for it")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    except Blocked as blocked:
+        if fresh and not blocked.changed:  # as if we had never been here
+            with contextlib.suppress(OSError):
+                os.unlink(lock)
+                os.rmdir(settings.run)
+        raise
     finally:
         os.close(descriptor)
 
