@@ -35,6 +35,8 @@ def run(*words: str, text: str = "") -> subprocess.CompletedProcess[str]:
         )
     except FileNotFoundError:
         return subprocess.CompletedProcess(words, 127, "", f"{words[0]} is not installed")
+    except OSError as error:
+        return subprocess.CompletedProcess(words, 126, "", f"{words[0]}: {error.strerror}")
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(words, 124, "", f"{words[0]} did not end in a minute")
 
