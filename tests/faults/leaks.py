@@ -91,7 +91,7 @@ def unsettled(world: World) -> Iterator[str]:
         if meta.get("deletionTimestamp"):
             yield f"Pod {name} is still being deleted"
         elif status.get("phase") in (None, "Pending"):
-            yield f"Pod {name} is pending: {status.get('containerStatuses')}"
+            yield f"Pod {name} is pending: {[status.get(part) for part in PARTS]}"
 
 
 def mounts(world: World) -> Iterator[str]:

@@ -176,14 +176,15 @@ def cut_once(tmp_path: Path, number: int, synchronous: str) -> tuple[int, int]:
         assert writer.stdout is not None
         descriptor = os.open(place, os.O_RDONLY)
         deadline = time.monotonic() + 0.25 + 0.05 * number
-        first = writer.stdout.readline()
+        line = writer.stdout.readline()
+        deadline = max(deadline, time.monotonic() + 0.05 * (number + 1))
         while time.monotonic() < deadline:
             line = writer.stdout.readline()
         os.kill(writer.pid, signal.SIGSTOP)  # else a sync under way could return after the cut
         fcntl.ioctl(descriptor, SHUTDOWN, struct.pack("i", 2))
         os.kill(writer.pid, signal.SIGKILL)
         rest = writer.stdout.read().split(b"\n")
-        acknowledged = int([*[first, line], *[r for r in rest if r]][-1])
+        acknowledged = int([line, *[r for r in rest if r]][-1])
         writer.wait()
         writer.stdout.close()
         os.close(descriptor)
