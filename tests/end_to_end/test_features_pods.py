@@ -168,6 +168,8 @@ def test_volumes_of_every_source(cloud, namespace, tmp_path):
         {"name": "config", "mountPath": "/etc/only", "subPath": "x/y"},
         {"name": "disk", "mountPath": "/sub", "subPathExpr": "logs/$(POD)"},
         {"name": "host", "mountPath": "/ro", "readOnly": True},
+        {"name": "disk", "mountPath": "/nest/inner", "subPath": "inner"},
+        {"name": "memory", "mountPath": "/nest", "subPath": "outer"},
     ]
     script = tell(
         config="cat /v/config/x/y; stat -Lc %a /v/config/x/y; ls /v/config; touch /v/config/z 2>&1",
@@ -176,7 +178,7 @@ def test_volumes_of_every_source(cloud, namespace, tmp_path):
         down="cat /v/down/labels; echo; cat /v/down/deep/memory; stat -Lc ' %a' /v/down/deep/memory",
         all="cd /v/all; cat config/a k name; stat -Lc ' %a' name; cut -d. -f2 token | tr _- /+ | base64 -d 2>/dev/null; cd /; echo",
         memory="mount | grep -c '/v/memory type tmpfs'; dd if=/dev/zero of=/v/memory/big bs=64k count=32 2>&1 | grep -o 'No space.*'",
-        sub="touch /sub/here; ls /v/disk/logs; cat /etc/only; stat -c ' %a' /v/disk",
+        sub="touch /sub/here; ls /v/disk/logs; cat /etc/only; stat -c ' %a' /v/disk; touch /nest/inner/a /nest/b; ls /v/disk/inner /v/memory/outer",
         host="cat /v/host/file; touch /ro/x 2>&1; echo back > /v/host/back; ls -d /v/made; stat -c %F /v/one",
     )
     container = {
@@ -191,7 +193,16 @@ def test_volumes_of_every_source(cloud, namespace, tmp_path):
     assert told["all"].startswith("1secretvols 444\n")
     assert '"aud":["vault"]' in told["all"]
     assert told["memory"] == "1\nNo space left on device"
-    assert told["sub"] == "vols\n2 777"
+    assert told["sub"].split() == [
+        "vols",
+        "2",
+        "777",
+        "/v/disk/inner:",
+        "a",
+        "/v/memory/outer:",
+        "b",
+        "inner",
+    ]
     assert told["host"] == "host\ntouch: /ro/x: Read-only file system\n/v/made\nregular empty file"
     assert (tmp_path / "back").read_text() == "back\n"
     assert (tmp_path / "made/deep").is_dir()

@@ -245,6 +245,16 @@ def test_our_files_give_way_to_volumes():
     assert {"/etc/hostname", "/etc/resolv.conf", "/dev/termination-log", "/dev/shm"} <= set(targets)
 
 
+def test_a_place_inside_of_another_is_mounted_after_it():
+    asked = [Mount("/x/y/z", "/a"), Mount("/x", "/b"), Mount("/etc", "/c"), Mount("/x/y", "/d")]
+    targets = [mount.target for mount in unit(container(), mounts=asked).mounts]
+    assert [t for t in targets if t.startswith("/x")] == ["/x", "/x/y", "/x/y/z"]
+    assert targets.index("/etc") < targets.index("/etc/hosts")
+    closed = [Mount("/etc", "/c", options=("rbind", "ro"))]
+    targets = [mount.target for mount in unit(container(), mounts=closed).mounts]
+    assert [t for t in targets if t.startswith("/etc")] == ["/etc"]
+
+
 def test_a_read_only_container_can_still_leave_a_message():
     mounts = {
         mount.target: mount

@@ -173,6 +173,14 @@ def file_mounts(container: Object, files: Files, taken: Iterable[str]) -> list[M
     return [mount for mount in held if mount.target not in used]
 
 
+def in_order(own: Sequence[Mount], volumes: Sequence[Mount]) -> tuple[Mount, ...]:
+    """A place inside of another is mounted after it, whatever the order in which they are given.
+    Nothing of ours is put into a volume that nobody may write to."""
+    closed = [f"{m.target.rstrip('/')}/" for m in volumes if {"ro", "rro"} & set(m.options)]
+    kept = [mount for mount in own if not mount.target.startswith(tuple(closed))]
+    return tuple(sorted((*kept, *volumes), key=lambda mount: len(Path(mount.target).parts)))
+
+
 def namespaces(
     pod: Object, kept: Mapping[str, Path], first: int = 0, target: int = 0
 ) -> dict[str, str]:
@@ -231,7 +239,7 @@ def unit(pod: Object, container: Object, found: Found, settings: Settings) -> Un
         groups=tuple(dict.fromkeys((*found.groups, *security.groups))),
         hostname="" if "uts" not in found.namespaces or found.namespaces["uts"] else name,
         namespaces=found.namespaces,
-        mounts=(*file_mounts(container, found.files, taken), *found.mounts),
+        mounts=in_order(file_mounts(container, found.files, taken), found.mounts),
         cgroup=cgroup(pod, found.id, settings),
         limits=resources.limits(container),
         oom_score_adj=resources.oom_score(pod, container, found.memory),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jindou.control.api.rules.defaults import SOURCES
+from jindou.control.api.rules.host_ports import host_ports
 from jindou.control.api.rules.names import (
     ENV_NAME,
     PORT_NAME,
@@ -45,6 +46,7 @@ def spec(held: Object, at: str) -> list[Fault]:
                 found.append(duplicate(f"{field}.name", name))
             seen.add(name)
             found += container_faults(container, field, volumes, part)
+    found += host_ports(held, at)
     if held.get("restartPolicy") not in (None, "Always", "OnFailure", "Never"):
         found.append(
             unsupported(
