@@ -119,6 +119,17 @@ def test_a_program_that_is_gone_is_tried_again(tmp_path, capsys):
     assert "server can't be started: No such file" in capsys.readouterr().out
 
 
+def test_the_last_words_of_a_log_are_each_said_once(tmp_path):
+    line = "2026-11-24T21:07:2{}.949Z error   serve port 80 can't be listened on\n"
+    (tmp_path / "server.log").write_text(line.format(1) + line.format(2) + "Traceback\n  last\n")
+    settings = Settings(logs=str(tmp_path))
+    assert (
+        services.last_words(settings, "server")
+        == "port 80 can't be listened on\nTraceback\n  last\n"
+    )
+    assert services.last_words(settings, "node") == ""
+
+
 def test_a_reused_process_id_is_nobody(folder):
     settings = Settings(run=str(folder))
     for text in (str(os.getpid()), "0", "", "x", "999999999"):
@@ -130,13 +141,12 @@ def test_a_reused_process_id_is_nobody(folder):
 def test_who_waits_for_a_server_that_ends_at_once_is_told_why(folder, monkeypatch):
     from jindou.cli.problems import Problem
 
-    settings = Settings(run=str(folder), logs=str(folder))
+    settings = Settings(run=str(folder), logs=str(folder), pretend=True)
     (folder / "server.log").write_text("store.db is damaged: row 7\n")
-    ends = iter(range(1, 9))
 
     def end() -> None:
-        with open(folder / "supervisor.log", "a") as file:
-            file.write(f"2026-01-01T00:00:00Z server ended with 1 after 0.{next(ends)}s\n")
+        with open(folder / "supervisor.log", "w") as file:
+            file.write(3 * "2026-01-01T00:00:00Z server ended with 1 after 0.1s\n")
 
     with pytest.raises(Problem) as raised:
         services.wait_for_socket(settings, 30.0, end)

@@ -44,6 +44,7 @@ WantedBy=multi-user.target
 
 
 NAMES = ("server", "node")  # in the order of their start
+LOOK = 0.5  # seconds between questions to systemd
 HOPELESS = 3  # ends of the server, right after its start, after which nobody waits any more
 
 
@@ -153,11 +154,23 @@ def quoted(word: str) -> str:
 
 
 def _start_units(settings: Settings) -> None:
+    changed = False
     for name in NAMES:
-        with open(unit_path(settings, name), "w") as file:
-            file.write(unit(settings, name))
+        path, text = unit_path(settings, name), unit(settings, name)
+        changed |= content(path) != text
+        with open(path, "w") as file:
+            file.write(text)
     _systemctl("daemon-reload")
-    _systemctl("enable", "--now", *unit_names(settings))
+    _systemctl("enable", *unit_names(settings))
+    _systemctl("restart" if changed else "start", *unit_names(settings))
+
+
+def content(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def unit_names(settings: Settings) -> list[str]:
@@ -182,7 +195,9 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _start_supervisor(settings: Settings) -> None:
     if pid_of(settings, "supervisor"):
-        return  # it starts again whatever has ended
+        if started_with(settings) == settings._asdict():
+            return  # it starts again whatever has ended
+        stop(settings)  # what it starts again and again has other settings
     for name in NAMES:  # left behind by a supervisor that was killed
         if pid := pid_of(settings, name):
             _end(pid)
@@ -297,12 +312,14 @@ def _measure(name: str, pid: int) -> Running:
 
 
 def last_words(settings: Settings, name: str, lines: int = 6) -> str:
-    """The end of a log, without what its lines begin with for a search."""
+    """The end of a log, without the time and place that its lines begin with, each line once."""
     try:
         with open(log_path(settings, name), errors="replace") as file:
-            return "".join(file.readlines()[-lines:])
+            last = file.readlines()[-lines:]
     except OSError:
         return ""
+    said = [line.split(None, 3)[-1] if line[:2] == "20" and "Z " in line else line for line in last]
+    return "".join(dict.fromkeys(said))
 
 
 def wait_for_socket(
@@ -314,10 +331,13 @@ def wait_for_socket(
     deadline = time.monotonic() + seconds
     api = Api(settings)
     began = log_size(settings, "supervisor")
+    pause = LOOK if by_systemd(settings) else 0.0
+    ends, look = 0, time.monotonic() + pause
     while not api.running():
         tick()
-        ends = ended_since(settings, began)
-        if time.monotonic() > deadline or ends >= HOPELESS:
+        if (now := time.monotonic()) >= look:
+            ends, look = ended_since(settings, began), now + pause
+        if now > deadline or ends >= HOPELESS:
             again = f"; it ended {ends} times" if ends else ""
             said = last_words(settings, "server")
             raise Problem(
@@ -339,7 +359,12 @@ def log_size(settings: Settings, name: str) -> int:
 
 
 def ended_since(settings: Settings, position: int) -> int:
-    """How often the supervisor has seen the server end since its log was that long."""
+    """How often the server has ended: since the supervisor's log was that long, or since systemd
+    was told to start it."""
+    if by_systemd(settings):
+        words = ("show", "--property=NRestarts", "--value", f"{settings.name}-server.service")
+        told = subprocess.run(["systemctl", *words], capture_output=True, text=True).stdout.strip()
+        return int(told) if told.isdigit() else 0
     try:
         with open(log_path(settings, "supervisor"), "rb") as file:
             file.seek(position)

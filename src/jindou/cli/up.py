@@ -145,7 +145,7 @@ def work(
     if START in titles:
         with steps.step(START) as step:
             services.start(settings)
-            services.wait_for_socket(settings, 30.0)
+            services.wait_for_socket(settings, options.timeout)
             step.say("2 running")
     if READY in titles:
         with steps.step(READY) as step:

@@ -68,7 +68,13 @@ def ports(settings: Settings) -> Iterator[Verdict]:
         (settings.node_port, "the node's streams", "--node-port", not settings.pretend),
     ):
         holder = listener(port, settings.api_address, every)
-        if holder is None:
+        if holder is None and os.geteuid() and settings.pretend and port < unprivileged_from():
+            yield Verdict(
+                "network", "FAIL", f"port {port} is for root only", "JD-SEC-301",
+                f"{what} would listen on it; others may from {unprivileged_from()} on",
+                (f"jindou up --pretend {flag} {another(port)}   kept for later runs",),
+            )  # fmt: skip
+        elif holder is None:
             yield Verdict("network", "ok", f"port {port} is free for {what}")
         elif holder.pid and (holder.pid in ours or of_this_cloud(settings, holder.pid)):
             yield Verdict("network", "ok", f"port {port} is jindou's")
@@ -94,6 +100,14 @@ class Listener(NamedTuple):
     name: str
     pid: int = 0
     stop: tuple[str, ...] = ()
+
+
+def unprivileged_from() -> int:
+    try:
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 1024
 
 
 def another(port: int) -> int:
