@@ -20,6 +20,8 @@ from jindou.control.api.rules.names import (
     subdomain,
     unsupported,
 )  # fmt: skip
+from jindou.control.api.rules.placement import placement
+from jindou.control.api.rules.pod_names import pod_names
 from jindou.objects import quantities
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
@@ -46,7 +48,7 @@ def spec(held: Object, at: str) -> list[Fault]:
                 found.append(duplicate(f"{field}.name", name))
             seen.add(name)
             found += container_faults(container, field, volumes, part)
-    found += host_ports(held, at)
+    found += [*host_ports(held, at), *pod_names(held, at), *placement(held, at)]
     if held.get("restartPolicy") not in (None, "Always", "OnFailure", "Never"):
         found.append(
             unsupported(

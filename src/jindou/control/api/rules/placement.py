@@ -1,0 +1,146 @@
+"""Rules of where a Pod wants to be: affinity, spreading, and what it tolerates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from jindou.control.api.rules.names import (
+    duplicate,
+    forbidden,
+    invalid,
+    labels,
+    qualified,
+    required,
+    unsupported,
+)
+from jindou.objects.errors import Fault
+from jindou.objects.kinds import Object
+
+EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+WHEN = ("DoNotSchedule", "ScheduleAnyway")
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def placement(spec: Object, at: str) -> Iterator[Fault]:
+    yield from _tolerations(spec.get("tolerations") or (), f"{at}.tolerations")
+    yield from _spreads(spec.get("topologySpreadConstraints") or (), f"{at}.topologySpreadConstraints")  # fmt: skip
+    affinity = spec.get("affinity") or {}
+    yield from _node_affinity(affinity.get("nodeAffinity") or {}, f"{at}.affinity.nodeAffinity")
+    for name in ("podAffinity", "podAntiAffinity"):
+        yield from _pod_affinity(affinity.get(name) or {}, f"{at}.affinity.{name}")
+
+
+def _tolerations(tolerations: Iterable[Object], at: str) -> Iterator[Fault]:
+    for n, one in enumerate(tolerations):
+        effect = one.get("effect")
+        if effect and effect not in EFFECTS:
+            yield unsupported(f"{at}[{n}].effect", effect, EFFECTS)
+        elif one.get("tolerationSeconds") is not None and effect != "NoExecute":
+            says = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+            yield invalid(f"{at}[{n}].effect", effect or "", says)
+        if one.get("key") and (wrong := qualified(one["key"])):
+            yield invalid(f"{at}[{n}].key", one["key"], wrong)
+
+
+def _spreads(spreads: Iterable[Object], at: str) -> Iterator[Fault]:
+    seen: set[tuple[str, str]] = set()
+    for n, one in enumerate(spreads):
+        field = f"{at}[{n}]"
+        skew, key, when = one.get("maxSkew") or 0, one.get("topologyKey") or "", one.get("whenUnsatisfiable") or ""  # fmt: skip
+        if skew <= 0:
+            yield invalid(f"{field}.maxSkew", skew, "must be greater than zero")
+        if not key:
+            yield required(f"{field}.topologyKey", "can not be empty")
+        elif wrong := qualified(key):
+            yield invalid(f"{field}.topologyKey", key, wrong)
+        if when not in WHEN:
+            yield unsupported(f"{field}.whenUnsatisfiable", when, WHEN)
+        if (key, when) in seen:
+            yield duplicate(f"{field}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {when}}}")
+        seen.add((key, when))
+        yield from label_selector(one.get("labelSelector"), f"{field}.labelSelector")
+
+
+def _node_affinity(held: Object, at: str) -> Iterator[Fault]:
+    if (needed := held.get(REQUIRED)) is not None:
+        terms = needed.get("nodeSelectorTerms") or ()
+        field = f"{at}.{REQUIRED}.nodeSelectorTerms"
+        if not terms:
+            yield required(field, "must have at least one node selector term")
+        for n, term in enumerate(terms):
+            yield from _node_term(term, f"{field}[{n}]")
+    for n, one in enumerate(held.get(PREFERRED) or ()):
+        field = f"{at}.{PREFERRED}[{n}]"
+        yield from _weight(one, field)
+        yield from _node_term(one.get("preference") or {}, f"{field}.preference")
+
+
+def _node_term(term: Object, at: str) -> Iterator[Fault]:
+    for n, one in enumerate(term.get("matchExpressions") or ()):
+        field, values = f"{at}.matchExpressions[{n}]", one.get("values") or ()
+        match one.get("operator"):
+            case "In" | "NotIn":
+                if not values:
+                    yield required(f"{field}.values", "must be specified when `operator` is 'In' or 'NotIn'")  # fmt: skip
+            case "Exists" | "DoesNotExist":
+                if values:
+                    yield forbidden(f"{field}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")  # fmt: skip
+            case "Gt" | "Lt":
+                if len(values) != 1:
+                    yield required(f"{field}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")  # fmt: skip
+            case operator:
+                yield invalid(f"{field}.operator", operator or "", "not a valid selector operator")
+        if wrong := qualified(one.get("key") or ""):
+            yield invalid(f"{field}.key", one.get("key") or "", wrong)
+    for n, one in enumerate(term.get("matchFields") or ()):
+        field = f"{at}.matchFields[{n}]"
+        if one.get("operator") not in ("In", "NotIn"):
+            yield invalid(f"{field}.operator", one.get("operator") or "", "not a valid selector operator")  # fmt: skip
+        elif len(one.get("values") or ()) != 1:
+            yield required(f"{field}.values", "must be only one value when `operator` is 'In' or 'NotIn' for node field selector")  # fmt: skip
+        if one.get("key") != "metadata.name":
+            yield invalid(f"{field}.key", one.get("key") or "", "not a valid field selector key")
+
+
+def _pod_affinity(held: Object, at: str) -> Iterator[Fault]:
+    for n, term in enumerate(held.get(REQUIRED) or ()):
+        yield from _pod_term(term, f"{at}.{REQUIRED}[{n}]")
+    for n, one in enumerate(held.get(PREFERRED) or ()):
+        field = f"{at}.{PREFERRED}[{n}]"
+        yield from _weight(one, field)
+        yield from _pod_term(one.get("podAffinityTerm") or {}, f"{field}.podAffinityTerm")
+
+
+def _pod_term(term: Object, at: str) -> Iterator[Fault]:
+    yield from label_selector(term.get("labelSelector"), f"{at}.labelSelector")
+    yield from label_selector(term.get("namespaceSelector"), f"{at}.namespaceSelector")
+    if not term.get("topologyKey"):
+        yield required(f"{at}.topologyKey", "can not be empty")
+    elif wrong := qualified(term["topologyKey"]):
+        yield invalid(f"{at}.topologyKey", term["topologyKey"], wrong)
+
+
+def _weight(one: Object, at: str) -> Iterator[Fault]:
+    weight = one.get("weight") or 0
+    if not 1 <= weight <= 100:
+        yield invalid(f"{at}.weight", weight, "must be in the range 1-100")
+
+
+def label_selector(selector: Object | None, at: str) -> Iterator[Fault]:
+    if not selector:
+        return
+    yield from labels(selector.get("matchLabels"), f"{at}.matchLabels")
+    for n, one in enumerate(selector.get("matchExpressions") or ()):
+        field, values = f"{at}.matchExpressions[{n}]", one.get("values") or ()
+        match one.get("operator"):
+            case "In" | "NotIn":
+                if not values:
+                    yield required(f"{field}.values", "must be specified when `operator` is 'In' or 'NotIn'")  # fmt: skip
+            case "Exists" | "DoesNotExist":
+                if values:
+                    yield forbidden(f"{field}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")  # fmt: skip
+            case operator:
+                yield invalid(f"{field}.operator", operator or "", "not a valid selector operator")
+        if wrong := qualified(one.get("key") or ""):
+            yield invalid(f"{field}.key", one.get("key") or "", wrong)
