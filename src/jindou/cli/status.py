@@ -17,7 +17,7 @@ from jindou.settings import Settings
 
 
 def run(terminal: Terminal, settings: Settings, options: Namespace) -> int:
-    api = Api(settings)
+    api = Api(settings, timeout=3.0)
     processes = services.observe(settings)
     if not api.running():
         return down(terminal, settings, processes, options)
