@@ -141,8 +141,8 @@ class Step:
         if running:
             over = sum(item.state == "ok" for item in self.items)
             share = f" {running.done * 100 // running.total}%" if running.total else ""
-            share = share or f" {running.detail}".rstrip()
-            what = f"{over} of {len(self.items)}, {running.name}{share}"
+            detail = f" {running.detail}".rstrip()
+            what = f"{over} of {len(self.items)}, {running.name}{share}{detail}"
         past = duration(self._heard - self._began)
         if self.terminal.progress == "plain":
             self._line("still", f"{self.title}{': ' + what if what else ''} ({past})")
