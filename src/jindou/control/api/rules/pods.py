@@ -22,12 +22,15 @@ from jindou.control.api.rules.names import (
 )  # fmt: skip
 from jindou.control.api.rules.placement import placement
 from jindou.control.api.rules.pod_names import pod_names
+from jindou.control.api.rules.pod_security import pod_security
+from jindou.control.api.rules.pod_volumes import pod_volumes
 from jindou.objects import quantities
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 PULL = ("Always", "IfNotPresent", "Never")
+DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 
 
 def validate(pod: Object) -> list[Fault]:
@@ -48,27 +51,16 @@ def spec(held: Object, at: str) -> list[Fault]:
                 found.append(duplicate(f"{field}.name", name))
             seen.add(name)
             found += container_faults(container, field, volumes, part)
-    found += [*host_ports(held, at), *pod_names(held, at), *placement(held, at)]
+    for rule in (host_ports, pod_names, placement, pod_volumes, pod_security):
+        found += rule(held, at)
     if held.get("restartPolicy") not in (None, "Always", "OnFailure", "Never"):
         found.append(
             unsupported(
                 f"{at}.restartPolicy", held["restartPolicy"], ("Always", "OnFailure", "Never")
             )
         )
-    if held.get("dnsPolicy") not in (
-        None,
-        "ClusterFirst",
-        "ClusterFirstWithHostNet",
-        "Default",
-        "None",
-    ):
-        found.append(
-            unsupported(
-                f"{at}.dnsPolicy",
-                held["dnsPolicy"],
-                ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
-            )
-        )
+    if held.get("dnsPolicy") not in (None, *DNS_POLICIES):
+        found.append(unsupported(f"{at}.dnsPolicy", held["dnsPolicy"], DNS_POLICIES))
     if held.get("dnsPolicy") == "None" and not (held.get("dnsConfig") or {}).get("nameservers"):
         found.append(
             required(
