@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jindou.control.api.rules import names, pods, policies, roles, services, updates, workloads
+from jindou.control.api.rules import (
+    claims,
+    names,
+    network,
+    pods,
+    policies,
+    roles,
+    services,
+    updates,
+    workloads,
+)
 from jindou.control.api.rules.names import invalid, labels, qualified, required, too_long
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Kind, Object
@@ -43,6 +53,13 @@ RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
     ("scheduling.k8s.io", "PriorityClass"): policies.priority_class,
     ("node.k8s.io", "RuntimeClass"): policies.runtime_class,
     ("", "LimitRange"): policies.limit_range,
+    ("discovery.k8s.io", "EndpointSlice"): network.endpoint_slice,
+    ("networking.k8s.io", "NetworkPolicy"): network.network_policy,
+    ("networking.k8s.io", "Ingress"): network.ingress,
+    ("", "PersistentVolumeClaim"): claims.claim,
+    ("storage.k8s.io", "StorageClass"): claims.storage_class,
+    ("policy", "PodDisruptionBudget"): claims.disruption_budget,
+    ("autoscaling", "HorizontalPodAutoscaler"): claims.autoscaler,
 }
 
 

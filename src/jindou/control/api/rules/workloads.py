@@ -172,7 +172,12 @@ def job(obj: Object) -> list[Fault]:
 
 def cron_job(obj: Object) -> list[Fault]:
     spec = obj.get("spec") or {}
-    found = [] if spec.get("schedule") else [required("spec.schedule")]
+    schedule = spec.get("schedule") or ""
+    found = [] if schedule else [required("spec.schedule")]
+    words = schedule.split()
+    if words and not schedule.startswith("@") and len(words) != 5:
+        says = f"expected exactly 5 fields, found {len(words)}: [{' '.join(words)}]"
+        found.append(invalid("spec.schedule", schedule, says))
     inner = (spec.get("jobTemplate") or {}).get("spec") or {}
     found += pods.template(inner.get("template"), "spec.jobTemplate.spec.template")
     if spec.get("concurrencyPolicy", "Allow") not in ("Allow", "Forbid", "Replace"):

@@ -1,0 +1,135 @@
+"""Rules of what Services are made of and of what stands before them: slices, policies, ingresses."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from jindou.control.api.rules.names import duplicate, invalid, required, subdomain, unsupported
+from jindou.control.api.rules.placement import label_selector
+from jindou.objects.errors import Fault
+from jindou.objects.kinds import Object
+
+PORT = "must be between 1 and 65535, inclusive"
+PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
+
+
+def endpoint_slice(obj: Object) -> list[Fault]:
+    kind = obj.get("addressType") or ""
+    if kind not in ("FQDN", "IPv4", "IPv6"):
+        return [unsupported("addressType", kind, ("FQDN", "IPv4", "IPv6"))] if kind else [required("addressType")]  # fmt: skip
+    return [*_endpoints(obj, kind), *_slice_ports(obj)]
+
+
+def _endpoints(obj: Object, kind: str) -> Iterator[Fault]:
+    for n, endpoint in enumerate(obj.get("endpoints") or ()):
+        field, addresses = f"endpoints[{n}].addresses", endpoint.get("addresses") or ()
+        if not addresses:
+            yield required(field, "must contain at least 1 address")
+        for m, address in enumerate(addresses):
+            if kind == "FQDN":
+                if wrong := subdomain(address):
+                    yield invalid(f"{field}[{m}]", address, wrong)
+            elif _version(address) != kind:
+                yield invalid(f"{field}[{m}]", address, f"must be an {kind} address")
+
+
+def _version(address: str) -> str:
+    try:
+        return f"IPv{ipaddress.ip_address(address).version}"
+    except ValueError:
+        return ""
+
+
+def _slice_ports(obj: Object) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for n, port in enumerate(obj.get("ports") or ()):
+        name, number = port.get("name") or "", port.get("port")
+        if name in seen:
+            yield duplicate(f"ports[{n}].name", name)
+        seen.add(name)
+        if number is not None and not 1 <= number <= 65535:
+            yield invalid(f"ports[{n}].port", number, PORT)
+        protocol = port.get("protocol") or "TCP"
+        if protocol not in ("TCP", "UDP", "SCTP"):
+            yield unsupported(f"ports[{n}].protocol", protocol, ("SCTP", "TCP", "UDP"))
+
+
+def network_policy(obj: Object) -> list[Fault]:
+    return list(_network_policy(obj.get("spec") or {}))
+
+
+def _network_policy(spec: Object) -> Iterator[Fault]:
+    yield from label_selector(spec.get("podSelector"), "spec.podSelector")
+    for n, kind in enumerate(spec.get("policyTypes") or ()):
+        if kind not in ("Egress", "Ingress"):
+            yield unsupported(f"spec.policyTypes[{n}]", kind, ("Egress", "Ingress"))
+    for way, peers in (("ingress", "from"), ("egress", "to")):
+        for n, rule in enumerate(spec.get(way) or ()):
+            for m, port in enumerate(rule.get("ports") or ()):
+                number, field = port.get("port"), f"spec.{way}[{n}].ports[{m}].port"
+                if isinstance(number, int) and not 1 <= number <= 65535:
+                    yield invalid(field, number, PORT)
+            for m, peer in enumerate(rule.get(peers) or ()):
+                yield from _peer(peer, f"spec.{way}[{n}].{peers}[{m}]")
+
+
+def _peer(peer: Object, at: str) -> Iterator[Fault]:
+    named = [k for k in ("podSelector", "namespaceSelector", "ipBlock") if peer.get(k) is not None]
+    if not named:
+        yield required(at, "must specify a peer")
+    if block := peer.get("ipBlock"):
+        for field, cidr in (("cidr", block.get("cidr") or ""), *(
+            (f"except[{n}]", one) for n, one in enumerate(block.get("except") or ())
+        )):  # fmt: skip
+            try:
+                ipaddress.ip_network(cidr, strict=False)
+            except ValueError:
+                says = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+                yield invalid(f"{at}.ipBlock.{field}", cidr, says)
+    for name in ("podSelector", "namespaceSelector"):
+        yield from label_selector(peer.get(name), f"{at}.{name}")
+
+
+def ingress(obj: Object) -> list[Fault]:
+    return list(_ingress(obj.get("spec") or {}))
+
+
+def _ingress(spec: Object) -> Iterator[Fault]:
+    if not spec.get("rules") and not spec.get("defaultBackend"):
+        yield invalid("spec", spec, "either `defaultBackend` or `rules` must be specified")
+    if backend := spec.get("defaultBackend"):
+        yield from _backend(backend, "spec.defaultBackend")
+    for n, rule in enumerate(spec.get("rules") or ()):
+        host, field = rule.get("host") or "", f"spec.rules[{n}]"
+        if host and (wrong := subdomain(host.removeprefix("*."))):
+            yield invalid(f"{field}.host", host, wrong)
+        for m, path in enumerate((rule.get("http") or {}).get("paths") or ()):
+            yield from _ingress_path(path, f"{field}.http.paths[{m}]")
+
+
+def _ingress_path(path: Object, at: str) -> Iterator[Fault]:
+    kind, text = path.get("pathType"), path.get("path") or ""
+    if not kind:
+        yield required(f"{at}.pathType", "pathType must be specified")
+    elif kind not in PATH_TYPES:
+        yield unsupported(f"{at}.pathType", kind, PATH_TYPES)
+    elif not text.startswith("/") and (text or kind != "ImplementationSpecific"):
+        yield invalid(f"{at}.path", text, "must be an absolute path")
+    yield from _backend(path.get("backend") or {}, f"{at}.backend")
+
+
+def _backend(backend: Object, at: str) -> Iterator[Fault]:
+    service, resource = backend.get("service"), backend.get("resource")
+    if service is not None and resource is not None:
+        yield invalid(at, "", "cannot set both resource and service backends")
+    elif service is not None:
+        if not service.get("name"):
+            yield required(f"{at}.service.name")
+        port = service.get("port") or {}
+        if port.get("name") and port.get("number"):
+            yield invalid(at, "", "cannot set both port name & port number")
+        elif not port.get("name") and not port.get("number"):
+            yield required(at, "port name or number is required")
+    elif resource is None:
+        yield invalid(at, "", "resource or service backend is required")
