@@ -67,7 +67,7 @@ def test_the_power_goes_while_everything_is_written():
             create(cloud, "bare-0", "volumes-0")
             settle(cloud)
             large = str(archive(folder))
-            for turn, pause in enumerate((0.15, 0.4, 0.8)):
+            for turn, pause in enumerate((0.2, 0.6)):
                 lose_power(cloud, place, large, turn, pause)
         finally:
             cloud.end()
