@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,11 @@ def traces(shell: Shell) -> list[str]:
     return found
 
 
+def states_of(shell: Shell) -> list[dict[str, Any]]:
+    pods = json.loads(shell.kubectl("get", "pods", "-o", "json"))["items"]
+    return [state for pod in pods for state in pod["status"]["containerStatuses"]]
+
+
 def test_from_up_to_uninstall(shell):
     before = Path("/proc/sys/net/ipv4/ip_forward").read_text()
     shell.jindou("up", "--no-images")
@@ -133,15 +139,15 @@ def test_from_up_to_uninstall(shell):
     assert "later" not in shell.kubectl("get", "configmaps", "-o", "name")
     shell.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 
+    before = {state["containerID"] for state in states_of(shell)}
     shell.jindou("down")
     assert shell.run("status").returncode == 3
     shell.jindou("up", "--no-images")
     shell.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     deadline = time.monotonic() + 30
     while True:  # the containers of before are gone, so it is ready only when started anew
-        pods = json.loads(shell.kubectl("get", "pods", "-o", "json"))["items"]
-        states = [s for pod in pods for s in pod["status"]["containerStatuses"]]
-        if all(s["ready"] and s["restartCount"] == 1 for s in states):
+        states = states_of(shell)
+        if all(s["ready"] and s["restartCount"] and s["containerID"] not in before for s in states):
             break
         assert time.monotonic() < deadline, states
 
