@@ -139,7 +139,7 @@ def test_from_up_to_uninstall(shell):
     assert "later" not in shell.kubectl("get", "configmaps", "-o", "name")
     shell.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 
-    before = {state["containerID"] for state in states_of(shell)}
+    former = {state["containerID"] for state in states_of(shell)}
     shell.jindou("down")
     assert shell.run("status").returncode == 3
     shell.jindou("up", "--no-images")
@@ -147,7 +147,7 @@ def test_from_up_to_uninstall(shell):
     deadline = time.monotonic() + 30
     while True:  # the containers of before are gone, so it is ready only when started anew
         states = states_of(shell)
-        if all(s["ready"] and s["restartCount"] and s["containerID"] not in before for s in states):
+        if all(s["ready"] and s["restartCount"] and s["containerID"] not in former for s in states):
             break
         assert time.monotonic() < deadline, states
 
