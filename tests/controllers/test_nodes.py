@@ -122,7 +122,12 @@ def test_a_silent_node_loses_its_pods_and_one_that_speaks_again_its_taints():
                 "fickle",
                 {
                     "tolerations": [
-                        {"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": 0}
+                        {
+                            "key": UNREACHABLE,
+                            "operator": "Exists",
+                            "effect": "NoExecute",
+                            "tolerationSeconds": 0,
+                        }
                     ]
                 },
             ),
