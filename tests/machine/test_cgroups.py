@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from jindou.machine.linux import cgroups
-from jindou.machine.linux.cgroups import Cgroups
+from jindou.machine.linux.cgroups import Cgroups, own_groups
 
 UNIFIED = Path("/sys/fs/cgroup/unified")
 
@@ -148,3 +148,10 @@ class TestReal:
             assert Cgroups(UNIFIED).version == "v2"
         else:
             assert version in ("v1", "v2")
+
+
+@pytest.mark.root
+def test_hastening_moves_leaves_us_where_we_are():
+    before = own_groups()
+    Cgroups().hasten()
+    assert own_groups() == before

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -151,4 +151,13 @@ class Runtime(Protocol):
     async def usage(self, id: str) -> Usage: ...
     async def reopen_log(self, id: str) -> None:
         """Go on in a new file at the log's path (the old one was renamed)."""
+        ...
+
+
+@runtime_checkable
+class CanExpect(Protocol):
+    """An optional ability: begin ahead what every start has to wait for."""
+
+    def expect(self) -> None:
+        """A unit will be started within some ten milliseconds. Returns at once, never fails."""
         ...

@@ -73,6 +73,7 @@ class ContainerRuntime:
         self._opening: asyncio.Task[None] | None = None
         self._supervisor: Supervisor | None = None
         self._executor: Executor | None = None
+        self._hastening: asyncio.Future[None] | None = None
 
     # ------------------------------------------------------------ adoption
 
@@ -125,6 +126,11 @@ class ContainerRuntime:
         self._opening = self._supervisor = self._executor = None
 
     # ------------------------------------------------------------ start
+
+    def expect(self) -> None:
+        if self._hastening is None or self._hastening.done():
+            loop = asyncio.get_running_loop()
+            self._hastening = loop.run_in_executor(None, self.cgroups.hasten)
 
     async def start(self, unit: Unit) -> State:
         supervisor = await self._open()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jindou.machine.network import Plug
+from jindou.machine.runtimes import CanExpect
 from jindou.node.state import units
 from jindou.node.state.parts import Parts
 from jindou.objects.errors import CloudError
@@ -57,6 +58,12 @@ def folder_of(parts: Parts, uid: str) -> Path:
 
 def termination_file(parts: Parts, uid: str, container: str, attempt: int) -> Path:
     return folder_of(parts, uid) / "termination" / f"{container}-{attempt}"
+
+
+async def expect_unit(sandbox: Sandbox, undo: AsyncExitStack) -> None:
+    """A container follows soon: what its start waits for can begin beside the rest of this list."""
+    if isinstance(sandbox.parts.runtime, CanExpect):
+        sandbox.parts.runtime.expect()
 
 
 async def make_folder(sandbox: Sandbox, undo: AsyncExitStack) -> None:
@@ -118,6 +125,7 @@ def _write(path: Path, text: str) -> None:
 
 
 SANDBOX: tuple[Step, ...] = (
+    expect_unit,
     make_folder,
     find_runtime,
     prepare_volumes,
