@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -97,21 +99,43 @@ def test_a_service_spreads_over_all_endpoints_and_has_a_name(cloud, namespace):
 def test_a_rollout_loses_no_request(cloud, namespace):
     cloud.kubectl("-n", namespace, "apply", "-f", "-", stdin=web("web", 2, cloud.node_port(2)))
     cloud.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
-    assert fetch(f"http://127.0.0.1:{cloud.node_port(2)}")
-    cloud.kubectl("-n", namespace, "set", "env", "deployment/web", "VERSION=2")
-    rollout = subprocess.Popen(
-        ["kubectl", "--kubeconfig", cloud.kubeconfig, "-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s"],
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    while rollout.poll() is None:
-        time.sleep(0.02)
-    assert rollout.returncode == 0
-    assert fetch(f"http://127.0.0.1:{cloud.node_port(2)}")
-    cloud.kubectl("-n", namespace, "rollout", "undo", "deployment/web")
-    cloud.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
+    served: list[str] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            served.append(page(cloud.node_port(2)))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for words in (
+            ("set", "env", "deployment/web", "VERSION=2"),
+            ("rollout", "undo", "deployment/web"),
+        ):
+            cloud.kubectl("-n", namespace, *words)
+            cloud.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
+    finally:
+        over.set()
+        asking.join()
+    assert len(set(served)) >= 4, "the rollouts were over before anybody asked"
+    assert [answer for answer in served if not answer.startswith("web-")] == []
     assert (
         "revision" in cloud.kubectl("-n", namespace, "rollout", "history", "deployment/web").lower()
     )
+
+
+def page(port: int) -> str:
+    """The name of the Pod that answers, or what went wrong."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as one:
+            one.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            parts = []
+            while data := one.recv(4096):
+                parts.append(data)
+        return b"".join(parts).rpartition(b"\n\r\n")[2].decode().strip() or "nothing"
+    except OSError as error:
+        return repr(error)
 
 
 def test_scaling_to_none_refuses_and_back_serves(cloud, namespace):
