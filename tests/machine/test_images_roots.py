@@ -235,6 +235,14 @@ asyncio.run(main())
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare")
+@pytest.mark.skipif(
+    not all(
+        parent.stat().st_mode & 0o001
+        for path in (Path(sys.executable), Path(__file__))
+        for parent in path.absolute().parents
+    ),
+    reason="needs a checkout that other users may enter",
+)
 def test_in_a_user_namespace_without_root(tmp_path):
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
