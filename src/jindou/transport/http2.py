@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import cast
 
 from jindou.transport import (
@@ -22,6 +22,7 @@ from jindou.transport import (
     Streamed,
     Upgraded,
 )
+from jindou.transport.closing import Closing
 from jindou.transport.frames import CALM, CANCEL, BadFrames, Fields, Frames
 from jindou.transport.requests import HIGH_WATER, HttpRequest, Owner, peer_of
 
@@ -44,14 +45,13 @@ class Stream:
         self.uncredited = 0
 
 
-class StreamSink:
+class StreamSink(Closing):
     """The sending side of a streamed answer."""
 
     def __init__(self, connection: Http2Connection, number: int) -> None:
         self._connection = connection
         self._number = number
-        self._open = True
-        self._callbacks: list[Callable[[], None]] = []
+        super().__init__()
         self._drained: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -81,12 +81,6 @@ class StreamSink:
         if not self._open:
             raise ConnectionError("the peer is gone")
 
-    def on_close(self, callback: Callable[[], None]) -> None:
-        if self._open:
-            self._callbacks.append(callback)
-        else:
-            callback()
-
     def room(self) -> None:
         if self._drained and self.pending <= QUEUE:
             while self._drained:
@@ -100,9 +94,7 @@ class StreamSink:
             future = self._drained.popleft()
             if not future.done():
                 future.set_exception(ConnectionError("the peer is gone"))
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+        super().lost()
 
 
 class Http2Connection(asyncio.Protocol):

@@ -30,6 +30,7 @@ from jindou.transport import (
     Streamed,
     Upgraded,
 )
+from jindou.transport.closing import Closing
 from jindou.transport.frames import server_frames
 from jindou.transport.http2 import Http2Connection
 from jindou.transport.requests import HIGH_WATER, HttpRequest, peer_of
@@ -57,14 +58,13 @@ def head(status: int, headers: Headers, length: int | None, close: bool) -> byte
     return b"".join(lines)
 
 
-class ChunkSink:
+class ChunkSink(Closing):
     """The sending side of a streamed answer over HTTP/1.1."""
 
     def __init__(self, connection: Connection, chunked: bool) -> None:
         self._connection = connection
         self._chunked = chunked
-        self._open = True
-        self._callbacks: list[Callable[[], None]] = []
+        super().__init__()
 
     @property
     def pending(self) -> int:
@@ -93,18 +93,6 @@ class ChunkSink:
         if not self._open:
             raise ConnectionError("the peer is gone")
         await self._connection.drain()
-
-    def on_close(self, callback: Callable[[], None]) -> None:
-        if self._open:
-            self._callbacks.append(callback)
-        else:
-            callback()
-
-    def lost(self) -> None:
-        self._open = False
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
 
 
 class RawDuplex:
