@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,7 +117,7 @@ class Kubectl:
         self._env = {
             "KUBECONFIG": str(config),
             "HOME": str(home),
-            "PATH": "/usr/bin:/bin",
+            "PATH": os.environ["PATH"],
             "KUBECTL_EXTERNAL_DIFF": "diff -u",
         }
 
