@@ -41,7 +41,7 @@ SHUT_DOWN = 20.0  # seconds that containers get when the machine goes down; syst
 
 def server(settings: Settings) -> int:
     """The API, the store and the controllers. Needs no privilege."""
-    return run(serve_api(settings))
+    return run(serve_api(settings), loop_factory())
 
 
 def node(settings: Settings) -> int:
@@ -52,7 +52,8 @@ def node(settings: Settings) -> int:
         run_folder = Path(settings.run)
         run_folder.mkdir(parents=True, exist_ok=True)
         own_mount_namespace(run_folder / "mounts", run_folder, hide_unified=hybrid())
-    return run(serve_node(settings))
+    # The plain loop: the node has few connections, and waits for descriptors of its own besides.
+    return run(serve_node(settings), asyncio.new_event_loop)
 
 
 def hybrid() -> bool:
@@ -60,10 +61,10 @@ def hybrid() -> bool:
     return os.path.ismount("/sys/fs/cgroup/unified")
 
 
-def run(main: Coroutine[Any, Any, int]) -> int:
+def run(main: Coroutine[Any, Any, int], factory: Callable[[], asyncio.AbstractEventLoop]) -> int:
     """Run until SIGTERM or SIGINT; the exit code says whether the supervisor should worry."""
     telemetry.configure()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
 
 

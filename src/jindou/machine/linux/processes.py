@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+ASK_AGAIN = 1.0  # seconds
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -67,22 +69,36 @@ def spawn(
 async def readable(descriptor: int) -> None:
     """Until there is something to read; of a pidfd: until its process has ended."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, _wake, future)
-    try:
-        await future
-    finally:
-        loop.remove_reader(descriptor)
+    await _ready(descriptor, select.POLLIN, loop.add_reader, loop.remove_reader)
 
 
 async def writable(descriptor: int) -> None:
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(descriptor, _wake, future)
+    await _ready(descriptor, select.POLLOUT, loop.add_writer, loop.remove_writer)
+
+
+async def _ready(
+    descriptor: int, event: int, add: Callable[..., object], remove: Callable[[int], object]
+) -> None:
+    """The loop knows a descriptor by its number. Who closes one without taking it out of the loop,
+    or takes it out later, makes the loop deaf for the next that gets the number: so it is taken out
+    first, and the kernel is asked itself now and then."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    remove(descriptor)
+    add(descriptor, _wake, future)
     try:
-        await future
+        while not future.done():
+            await asyncio.wait([future], timeout=ASK_AGAIN)
+            if not future.done() and _polled(descriptor, event):
+                return
     finally:
-        loop.remove_writer(descriptor)
+        remove(descriptor)
+
+
+def _polled(descriptor: int, event: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, event)
+    return bool(poll.poll(0))
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -91,6 +91,7 @@ class Supervisor:
         except ProcessLookupError:
             self._process_ended(known, pid)
             return
+        self._loop.remove_reader(known.pidfd)  # of whoever had the number before
         self._loop.add_reader(known.pidfd, self._process_ended, known, pid)
 
     def _process_ended(self, known: Supervised, pid: int) -> None:

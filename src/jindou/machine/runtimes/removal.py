@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 
+from jindou.machine.linux import processes
 from jindou.machine.linux.cgroups import Cgroups
 from jindou.machine.runtimes import conmon
 from jindou.machine.runtimes.folders import Folders
@@ -87,16 +88,12 @@ async def _end(keeper: int) -> None:
         descriptor = os.pidfd_open(keeper)
     except ProcessLookupError:
         return
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(descriptor, ended.set)
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2):
-                await ended.wait()
+                await processes.readable(descriptor)
                 return
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     finally:
-        loop.remove_reader(descriptor)
         os.close(descriptor)
