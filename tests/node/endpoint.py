@@ -98,7 +98,12 @@ class Process:
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
     async def wait(self) -> int:
-        return await self.process.wait()
+        code = await self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(ConnectionError):  # else it is complained of when collected
+                self.process.stdin.close()
+                await self.process.stdin.wait_closed()
+        return code
 
     async def close(self) -> None:
         if not self.closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -44,6 +45,9 @@ class Kubectl:
         pipe = asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL
         process = await self.start(*words, stdin=pipe)
         out, err = await asyncio.wait_for(process.communicate(stdin), 30)
+        if process.stdin is not None:
+            with contextlib.suppress(ConnectionError):  # else it is complained of when collected
+                await process.stdin.wait_closed()
         return process.returncode, out, err
 
 
