@@ -98,28 +98,21 @@ def test_what_the_tests_look_for_is_found(settings, empty):
     subprocess.run([*enter, script], check=True)
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.05, 0.15, 0.3])
-def test_a_node_killed_while_pods_start_and_end(settings, empty, pause):
+@pytest.mark.parametrize(
+    ("name", "pause"),
+    [
+        *(("node", pause) for pause in (0.0, 0.05, 0.15, 0.3)),
+        *(("server", pause) for pause in (0.0, 0.2)),
+    ],
+)
+def test_a_process_killed_while_pods_start_and_end(settings, empty, name, pause):
     cloud = empty
     create(cloud, *names("old"))
     settle(cloud)
     delete(cloud, *names("old"))
     create(cloud, *names("new"))
     time.sleep(pause)
-    again(cloud, "node")
-    settle(cloud)
-    assert len(cloud.get("pods")["items"]) == len(KINDS)
-
-
-@pytest.mark.parametrize("pause", [0.0, 0.2])
-def test_a_server_killed_while_pods_start_and_end(settings, empty, pause):
-    cloud = empty
-    create(cloud, *names("old"))
-    settle(cloud)
-    delete(cloud, *names("old"))
-    create(cloud, *names("new"))
-    time.sleep(pause)
-    again(cloud, "server")
+    again(cloud, name)
     settle(cloud)
     assert len(cloud.get("pods")["items"]) == len(KINDS)
 

@@ -76,16 +76,21 @@ def _node_affinity(held: Object, at: str) -> Iterator[Fault]:
         yield from _node_term(one.get("preference") or {}, f"{field}.preference")
 
 
+def _values(one: Object, at: str) -> Iterator[Fault]:
+    """Of an expression that asks for a set: operators that need values, and those that take none."""
+    if one["operator"] in ("In", "NotIn"):
+        if not one.get("values"):
+            yield required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+    elif one.get("values"):
+        yield forbidden(f"{at}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")  # fmt: skip
+
+
 def _node_term(term: Object, at: str) -> Iterator[Fault]:
     for n, one in enumerate(term.get("matchExpressions") or ()):
         field, values = f"{at}.matchExpressions[{n}]", one.get("values") or ()
         match one.get("operator"):
-            case "In" | "NotIn":
-                if not values:
-                    yield required(f"{field}.values", "must be specified when `operator` is 'In' or 'NotIn'")  # fmt: skip
-            case "Exists" | "DoesNotExist":
-                if values:
-                    yield forbidden(f"{field}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")  # fmt: skip
+            case "In" | "NotIn" | "Exists" | "DoesNotExist":
+                yield from _values(one, field)
             case "Gt" | "Lt":
                 if len(values) != 1:
                     yield required(f"{field}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")  # fmt: skip
@@ -132,14 +137,10 @@ def label_selector(selector: Object | None, at: str) -> Iterator[Fault]:
         return
     yield from labels(selector.get("matchLabels"), f"{at}.matchLabels")
     for n, one in enumerate(selector.get("matchExpressions") or ()):
-        field, values = f"{at}.matchExpressions[{n}]", one.get("values") or ()
+        field = f"{at}.matchExpressions[{n}]"
         match one.get("operator"):
-            case "In" | "NotIn":
-                if not values:
-                    yield required(f"{field}.values", "must be specified when `operator` is 'In' or 'NotIn'")  # fmt: skip
-            case "Exists" | "DoesNotExist":
-                if values:
-                    yield forbidden(f"{field}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")  # fmt: skip
+            case "In" | "NotIn" | "Exists" | "DoesNotExist":
+                yield from _values(one, field)
             case operator:
                 yield invalid(f"{field}.operator", operator or "", "not a valid selector operator")
         if wrong := qualified(one.get("key") or ""):
