@@ -11,7 +11,7 @@ import threading
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from jindou.machine.images import ImageError
@@ -468,6 +468,7 @@ def possible(steps):
 
 
 @given(st.lists(STEPS.filter(possible), min_size=1, max_size=3))
+@example([[("file", ("b", "a"))], [("opaque", ("b",)), ("file", ("b",)), ("folder", ("b",))]])
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -234,8 +234,11 @@ class Unpacker:
             shutil.rmtree(name, dir_fd=folder)
             self._links.close()
             gone = (*self._walk.path, name)
-            for held in (self._opaque, self.implied):
-                held -= {path for path in held if path[: len(gone)] == gone}
+            # What the name was made to hide of lower layers stays hidden, should a folder come back.
+            self._opaque.difference_update(
+                [p for p in self._opaque if p[: len(gone)] == gone and p != gone]
+            )
+            self.implied.difference_update([p for p in self.implied if p[: len(gone)] == gone])
         else:
             os.unlink(name, dir_fd=folder)
 
