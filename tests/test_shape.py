@@ -72,3 +72,10 @@ def test_the_changelog_knows_this_version():
     from jindou import __version__
 
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_coverage_page_is_current() -> None:
+    from tests.conformance.criteria import CRITERIA
+    from tools import coverage
+
+    assert coverage.PAGE.read_text() == coverage.page(CRITERIA), "run tools/coverage.py"
