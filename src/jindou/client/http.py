@@ -69,8 +69,8 @@ class HttpClient:
 
     # ------------------------------------------------------------ Client
 
-    async def get(self, ref: Ref) -> Object:
-        return await self._exchange("GET", _path(ref.kind, ref.namespace, ref.name))
+    async def get(self, ref: Ref, part: str = "") -> Object:
+        return await self._exchange("GET", _path(ref.kind, ref.namespace, ref.name, part))
 
     async def find(
         self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""

@@ -61,8 +61,13 @@ class LocalClient:
             raise NotFound("the server could not find the requested resource")
         return found
 
-    async def get(self, ref: Ref) -> Object:
-        return self._engine.read(self._resource(ref.kind), ref.namespace, ref.name)
+    async def get(self, ref: Ref, part: str = "") -> Object:
+        resource = self._resource(ref.kind)
+        if part == "scale":
+            if part not in resource.subresources:
+                raise NotFound("the server could not find the requested resource")
+            return self._engine.scale(resource, ref.namespace, ref.name)
+        return self._engine.read(resource, ref.namespace, ref.name)
 
     async def find(
         self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""

@@ -5,11 +5,16 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
 
 from __future__ import annotations
 
-from jindou.control.api.engine import encoding, pods
-from jindou.control.api.engine.calls import Call, delete_options
+from jindou.control.api import status
+from jindou.control.api.engine import encoding, evictions, pods
+from jindou.control.api.engine.calls import Call, DeleteOptions, delete_options
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.resources.registry import Resource
-from jindou.objects.kinds import Object
+from jindou.objects.errors import BadRequest, Conflict
+from jindou.objects.kinds import POD, Kind, Object
+
+BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+TRIES = 20
 
 SUCCESS: Object = {
     "kind": "Status",
@@ -36,28 +41,91 @@ async def evict(
     engine: Engine, resource: Resource, namespace: str, name: str, eviction: Object, call: Call
 ) -> Object:
     """Delete a Pod, unless a PodDisruptionBudget forbids it (TooManyRequests)."""
-    pod = engine.read(resource, namespace, name)
+    if (eviction.get("metadata") or {}).get("name", "") != name:
+        raise BadRequest("name in URL does not match name in Eviction object")
     options = delete_options(eviction.get("deleteOptions") or {}, {})
-    if options.dry_run:
-        call = Call(call.user, call.manager, dry_run=True)
-    if pods.disrupts(pod):
-        await _spend(engine, namespace, pod, call)
-    await engine.delete(resource, namespace, name, options, call)
+    call = Call(call.user, call.manager, dry_run=call.dry_run or options.dry_run)
+    options = options._replace(dry_run=call.dry_run)
+    for _ in range(TRIES):
+        pod = engine.read(resource, namespace, name)
+        if evictions.disrupts(pod):
+            break
+        try:
+            kept = _unchanged(options, pod) if evictions.must_be_unchanged(pod) else options
+            await _take_away(engine, resource, namespace, name, kept, call)
+            return SUCCESS
+        except Conflict:
+            if options.revision:
+                raise
+    else:
+        raise status.conflict(POD, name)
+    budgets = _budgets(engine, namespace, pod)
+    if len(budgets) > 1:
+        return {**SUCCESS, "status": "Failure", "message": evictions.SEVERAL, "code": 500}
+    free = bool(budgets) and evictions.is_free(pod, budgets[0])
+    if budgets and not free:
+        await _spend(engine, namespace, budgets[0]["metadata"]["name"], name, call)
+    kept = _unchanged(options, pod) if free else options
+    try:
+        await _take_away(engine, resource, namespace, name, kept, call)
+    except Conflict:
+        if free and not options.revision:
+            raise evictions.being_processed(budgets[0]["metadata"]["name"]) from None
+        raise
     return SUCCESS
 
 
-async def _spend(engine: Engine, namespace: str, pod: Object, call: Call) -> None:
-    """Take one disruption from the budget that the Pod is under."""
-    resource = engine.registry.by_url("policy", "v1", "poddisruptionbudgets")
-    assert resource is not None
+def _unchanged(options: DeleteOptions, pod: Object) -> DeleteOptions:
+    revision = options.revision or pod["metadata"]["resourceVersion"]
+    return options._replace(revision=revision)
+
+
+def _budgets(engine: Engine, namespace: str, pod: Object) -> list[Object]:
+    resource = engine.registry.of(BUDGET)
     listing = engine.store.scan(f"{resource.prefix}{namespace}/")
-    mine = pods.budgets_of(
-        pod, [encoding.loads(resource, stored.value) for stored in listing.items]
-    )
-    if pods.spend(pod, mine) is None:
-        return
+    held = [encoding.loads(resource, stored.value) for stored in listing.items]
+    return evictions.budgets_of(pod, held)
+
+
+async def _spend(engine: Engine, namespace: str, budget: str, pod: str, call: Call) -> None:
+    """Take one disruption from a budget, before the Pod goes."""
 
     def wanted(old: Object) -> Object:
-        return pods.spend(pod, [old]) or old
+        return evictions.spent(old, pod)
 
-    await engine.rewrite(resource, namespace, mine[0]["metadata"]["name"], wanted, call, "status")
+    own = Call(call.user, "kube-apiserver", dry_run=call.dry_run)
+    await engine.rewrite(engine.registry.of(BUDGET), namespace, budget, wanted, own, "status")
+
+
+async def _take_away(
+    engine: Engine,
+    resource: Resource,
+    namespace: str,
+    name: str,
+    options: DeleteOptions,
+    call: Call,
+) -> None:
+    if not call.dry_run:
+
+        def wanted(old: Object) -> Object:
+            _check(options, old)
+            return evictions.condemned(old)
+
+        written = await engine.rewrite(
+            resource, namespace, name, wanted, call, "status", tracked=False
+        )
+        if options.revision:
+            options = options._replace(revision=str(written.revision))
+    await engine.delete(resource, namespace, name, options, call)
+
+
+def _check(options: DeleteOptions, pod: Object) -> None:
+    """As the original words it, which is not how a delete does."""
+    meta = pod["metadata"]
+    says = ""
+    if options.uid and options.uid != meta["uid"]:
+        says = f"the UID in the precondition ({options.uid}) does not match the UID in record ({meta['uid']}). The object might have been deleted and then recreated"
+    elif options.revision and options.revision != meta["resourceVersion"]:
+        says = f"the ResourceVersion in the precondition ({options.revision}) does not match the ResourceVersion in record ({meta['resourceVersion']}). The object might have been modified"
+    if says:
+        raise status.conflict(POD._replace(plural="Pod"), meta["name"], says)

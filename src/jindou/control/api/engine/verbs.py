@@ -389,12 +389,15 @@ class Engine:
         wanted: Callable[[Object], Object],
         call: Call,
         part: str,
-    ) -> None:
+        *,
+        tracked: bool = True,
+    ) -> Written:
         """A change that the server itself makes: right already, kept as it is."""
 
         def change(old: Object) -> tuple[Object, bool]:
             new = wanted(old)
-            self._track(resource, old, new, call, part)
+            if tracked:
+                self._track(resource, old, new, call, part)
             return new, False
 
-        await self._change(resource, namespace, name, change, call, part, judging=False)
+        return await self._change(resource, namespace, name, change, call, part, judging=False)
