@@ -188,6 +188,7 @@ def api_sockets(settings: Settings) -> list[socket.socket]:
 def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
     """Every controller there is, in the order in which a reader would want to meet them."""
     from jindou.control.controllers import (
+        disruption,
         events,
         garbage_collector,
         namespaces,
@@ -220,6 +221,7 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
         endpoint_slices.EndpointSlices(),
         endpoint_slices.EndpointsMirror(),
         endpoints.EndpointsOfServices(),
+        disruption.Disruption(kinds),
         scheduler.Scheduler(),
         nodes.Nodes(),
         pods_gc.PodsGC(),
