@@ -12,7 +12,7 @@ from jindou.control.api import status
 from jindou.control.api.access import reviews
 from jindou.control.api.access.guard import CONTROLLERS, Access, User
 from jindou.control.api.access.tokens import Tokens
-from jindou.control.api.engine import actions, encoding
+from jindou.control.api.engine import actions, admitting, encoding
 from jindou.control.api.engine.calls import Call, DeleteOptions
 from jindou.control.api.engine.lists import Query
 from jindou.control.api.engine.patches import HOW, Patch
@@ -128,6 +128,11 @@ class LocalClient:
                 raise MethodNotAllowed(
                     "the server does not allow this method on the requested resource"
                 )
+            obj = await self._told(
+                admitting.decided(
+                    self._engine.chain, "CREATE", resource, part, namespace, name, obj, self._call()
+                )
+            )
             asked = reviews.review(
                 resource,
                 namespace,

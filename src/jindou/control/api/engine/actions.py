@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/
 from __future__ import annotations
 
 from jindou.control.api import status
-from jindou.control.api.engine import encoding, evictions, pods
+from jindou.control.api.engine import admitting, encoding, evictions, pods
 from jindou.control.api.engine.calls import Call, DeleteOptions, delete_options
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.resources.registry import Resource
@@ -29,6 +29,9 @@ async def bind(
     engine: Engine, pod: Resource, namespace: str, name: str, binding: Object, call: Call
 ) -> Object:
     """Raises Conflict where the Pod has a node already."""
+    binding = await admitting.decided(
+        engine.chain, "CREATE", pod, "binding", namespace, name, binding, call
+    )
 
     def wanted(old: Object) -> Object:
         return pods.bound(old, binding)
@@ -43,6 +46,9 @@ async def evict(
     """Delete a Pod, unless a PodDisruptionBudget forbids it (TooManyRequests)."""
     if (eviction.get("metadata") or {}).get("name", "") != name:
         raise BadRequest("name in URL does not match name in Eviction object")
+    eviction = await admitting.decided(
+        engine.chain, "CREATE", resource, "eviction", namespace, name, eviction, call
+    )
     options = delete_options(eviction.get("deleteOptions") or {}, {})
     call = Call(call.user, call.manager, dry_run=call.dry_run or options.dry_run)
     options = options._replace(dry_run=call.dry_run)
@@ -116,7 +122,7 @@ async def _take_away(
         )
         if options.revision:
             options = options._replace(revision=str(written.revision))
-    await engine.delete(resource, namespace, name, options, call)
+    await engine.delete(resource, namespace, name, options, call, judged=False)
 
 
 def _check(options: DeleteOptions, pod: Object) -> None:

@@ -27,6 +27,7 @@ class Call:
     force: bool | None = None  # of server-side apply
     named_manager: bool = True  # the client itself said who manages
     warnings: list[str] = field(default_factory=list)
+    query: Query | None = None  # of the request; None: there was none, the call comes from within
 
 
 class DeleteOptions(NamedTuple):
@@ -76,6 +77,7 @@ def call_of(user: User, query: Query, agent: str, kind: str) -> Call:
         validation=validation,
         force=force,
         named_manager=bool(manager),
+        query=query,
     )
 
 

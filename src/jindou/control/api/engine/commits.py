@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jindou.control.api import status
-from jindou.control.api.engine import encoding
+from jindou.control.api.admission.allocation import Allocation
+from jindou.control.api.engine import deletions, encoding, writes
+from jindou.control.api.engine.calls import Call
 from jindou.control.api.resources.overlay import UNCONDITIONAL_UPDATE_REFUSED
 from jindou.control.api.resources.registry import Resource
-from jindou.control.store import Change, Store
+from jindou.control.store import Change, Stale, Store, Stored
 from jindou.objects.kinds import Object
 
 SETTLE = 10.0  # seconds
@@ -27,6 +29,68 @@ class Deleted(NamedTuple):
 
     status: Object | None
     value: bytes
+
+
+class Commits:
+    """What has been judged is written, or shown where the run is dry."""
+
+    def __init__(self, store: Store, allocation: Allocation) -> None:
+        self._store = store
+        self._allocation = allocation
+
+    def give_back(self, resource: Resource, key: str) -> None:
+        """What was given to a Service that is not written after all."""
+        if resource.prefix == "core/services/":
+            self._allocation.settle(key)
+
+    async def new(self, resource: Resource, key: str, obj: Object, call: Call) -> Written:
+        name = obj["metadata"]["name"]
+        if call.dry_run:
+            self.give_back(resource, key)
+            if self._store.get(key):
+                raise status.already_exists(resource.kind, name)
+            return dry(resource, obj, created=True)
+        try:
+            stored = await self._store.commit(
+                key, encoding.encoder(resource, obj), expect=0, lazy=is_lease(resource)
+            )
+        except Stale as stale:
+            await settle(self._store, key, stale.found)
+            self.give_back(resource, key)
+            raise status.already_exists(resource.kind, name) from None
+        return Written(stored.value, stored.revision, created=True)
+
+    async def change(
+        self,
+        resource: Resource,
+        stored: Stored,
+        old: Object,
+        new: Object,
+        named: bool,
+        call: Call,
+        part: str,
+    ) -> Written | None:
+        """`named`: a revision was asked for. None: somebody was quicker, and has made himself seen."""
+        if writes.same(new, old):
+            return Written(stored.value, stored.revision)
+        if call.dry_run:
+            self.give_back(resource, stored.key)
+            return dry(resource, new)
+        gone = deletions.finished(resource, new)
+        encode = None if gone else encoding.encoder(resource, new)
+        lazy = not gone and is_heartbeat(resource, part)
+        try:
+            kept = await self._store.commit(stored.key, encode, expect=stored.revision, lazy=lazy)
+        except Stale as stale:
+            await settle(self._store, stored.key, stale.found)
+            self.give_back(resource, stored.key)
+            if named:
+                raise status.conflict(resource.kind, old["metadata"]["name"]) from None
+            return None
+        if gone:
+            new["metadata"]["resourceVersion"] = str(kept.revision)
+            return Written(encoding.encoder(resource, new)(kept.revision), kept.revision)
+        return Written(kept.value, kept.revision)
 
 
 async def settle(store: Store, key: str, found: int) -> None:

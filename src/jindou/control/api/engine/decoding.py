@@ -25,6 +25,7 @@ from jindou.objects.kinds import Object
 JSON, YAML = "application/json", "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 MOST_NODES = 1_000_000
+SPACE = b" \t\r\n"
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -89,8 +90,9 @@ def compact(value: Any) -> bytes:
 
 
 def duplicates(body: bytes, value: Any) -> list[str]:
-    """Fields that occur twice in one object. Compact JSON that encodes to the same length has none."""
-    if len(compact(value)) == len(body.strip()):
+    """Fields that occur twice in one object. JSON that encodes to the same length has none, white
+    space (also within strings, on both sides) left out."""
+    if len(compact(value).translate(None, SPACE)) == len(body.translate(None, SPACE)):
         return []
     found: list[str] = []
 

@@ -7,35 +7,34 @@ that named no revision of its own begins again when somebody was quicker.
 
 from __future__ import annotations
 
-import asyncio
-import datetime
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jindou.control.api import status
 from jindou.control.api.admission import plugins as admission
 from jindou.control.api.admission.allocation import Allocation
+from jindou.control.api.admission.chain import Chain, Review, validated
 from jindou.control.api.changes import apply as managed
-from jindou.control.api.engine import deletions, encoding, lists, patches, scales, writes
-from jindou.control.api.engine.calls import Call, DeleteOptions
-from jindou.control.api.engine.commits import (
-    Deleted,
-    Written,
-    dry,
-    is_heartbeat,
-    is_lease,
-    settle,
-    success,
-    unconditional,
+from jindou.control.api.engine import (
+    admitting,
+    encoding,
+    lists,
+    patches,
+    scales,
+    writes,
 )
+from jindou.control.api.engine.calls import Call, DeleteOptions
+from jindou.control.api.engine.commits import Commits, Deleted, Written, unconditional
 from jindou.control.api.engine.decoding import check_kind, fit
 from jindou.control.api.engine.places import Places
+from jindou.control.api.engine.removals import Removals
 from jindou.control.api.engine.selection import FactsCache, Selection
 from jindou.control.api.engine.watches import Memos, Tell, Watch
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import copy
-from jindou.control.store import Stale, Store, Stored
-from jindou.objects.errors import AlreadyExists, BadRequest, Fault, NotFound
+from jindou.control.store import Store, Stored
+from jindou.objects.errors import AlreadyExists, BadRequest, Fault
 from jindou.objects.kinds import Object
 
 TRIES = 64
@@ -55,7 +54,10 @@ class Engine:
         self.facts = FactsCache()
         self._memos = Memos()
         self._allocation = allocation
+        self.chain = Chain()
         self._places = Places(store)
+        self._commits = Commits(store, allocation)
+        self._removals = Removals(store, self._places, self.chain)
         self._judges: dict[str, Judge] = {}
         self._completes: dict[str, Complete] = {}
 
@@ -112,6 +114,7 @@ class Engine:
     async def _create(
         self, resource: Resource, obj: Object, call: Call, *, managing: bool
     ) -> Written:
+        generated = not obj["metadata"].get("name")
         writes.begin(resource, obj)
         meta = obj["metadata"]
         namespace, name = meta.get("namespace", ""), meta.get("name", "")
@@ -121,23 +124,33 @@ class Engine:
             self._track(resource, None, obj, call, "")
         self._complete(resource, obj)
         await admission.admit("create", resource, obj, None, call.user, self.store)
+        if not self.chain.active:
+            return await self._keep_new(resource, obj, call)
+        plugins = partial(self._plugins, resource, "create", call)
+        obj, review = await admitting.created(self.chain, resource, obj, call, generated, plugins)
+        if review is None:
+            return await self._keep_new(resource, obj, call)
+        writes.fill(resource, obj)
+        self._complete(resource, obj)
+        return await self._keep_new(resource, obj, call, review)
+
+    async def _plugins(self, resource: Resource, verb: str, call: Call, review: Review) -> None:
+        """Once more, over what a webhook has made of the object."""
+        assert review.object is not None
+        await admission.admit(verb, resource, review.object, review.old, call.user, self.store)
+
+    async def _keep_new(
+        self, resource: Resource, obj: Object, call: Call, review: Review | None = None
+    ) -> Written:
         writes.start_status(resource, obj)
         writes.refuse(resource, obj, self._judge(resource, obj, None))
-        key = resource.key(namespace, name)
-        if call.dry_run:
-            self._give_back(resource, key)
-            if self.store.get(key):
-                raise status.already_exists(resource.kind, name)
-            return dry(resource, obj, created=True)
-        try:
-            stored = await self.store.commit(
-                key, encoding.encoder(resource, obj), expect=0, lazy=is_lease(resource)
-            )
-        except Stale as stale:
-            await settle(self.store, key, stale.found)
-            self._give_back(resource, key)
-            raise status.already_exists(resource.kind, name) from None
-        return Written(stored.value, stored.revision, created=True)
+        meta = obj["metadata"]
+        key = resource.key(meta.get("namespace", ""), meta["name"])
+        write = partial(self._commits.new, resource, key, obj, call)
+        if review is None:
+            return await write()
+        review.undo.append(partial(self._commits.give_back, resource, key))
+        return await validated(review, write)
 
     def _complete(self, resource: Resource, obj: Object) -> None:
         if (complete := self._completes.get(resource.prefix)) is not None:
@@ -152,11 +165,6 @@ class Engine:
             key = resource.key(obj["metadata"]["namespace"], obj["metadata"]["name"])
             faults = self._allocation.assign(key, obj, old)
         return faults
-
-    def _give_back(self, resource: Resource, key: str) -> None:
-        """What was given to a Service that is not written after all."""
-        if resource.prefix == "core/services/":
-            self._allocation.settle(key)
 
     def _track(
         self, resource: Resource, old: Object | None, obj: Object, call: Call, part: str
@@ -280,85 +288,76 @@ class Engine:
             stored = self.find(resource, namespace, name)
             old = encoding.loads(resource, stored.value)
             new, named = wanted(old)
+            review = None
             if judging:
-                new = await self._finished(resource, new, old, call, part, managing)
-            if writes.same(new, old):
-                return Written(stored.value, stored.revision)
-            if call.dry_run:
-                self._give_back(resource, stored.key)
-                return dry(resource, new)
-            gone = deletions.finished(resource, new)
-            encode = None if gone else encoding.encoder(resource, new)
-            try:
-                kept = await self.store.commit(
-                    stored.key,
-                    encode,
-                    expect=stored.revision,
-                    lazy=not gone and is_heartbeat(resource, part),
-                )
-            except Stale as stale:
-                await settle(self.store, stored.key, stale.found)
-                self._give_back(resource, stored.key)
-                if named:
-                    raise status.conflict(resource.kind, name) from None
-                continue
-            if gone:
-                new["metadata"]["resourceVersion"] = str(kept.revision)
-                return Written(encoding.encoder(resource, new)(kept.revision), kept.revision)
-            return Written(kept.value, kept.revision)
+                new, review = await self._finished(resource, new, old, call, part, managing)
+            write = partial(self._commits.change, resource, stored, old, new, named, call, part)
+            if review is None:
+                done = await write()
+            else:
+                review.undo.append(partial(self._commits.give_back, resource, stored.key))
+                done = await validated(review, write)
+            if done is not None:
+                return done
         raise status.conflict(resource.kind, name)
 
     async def _finished(
         self, resource: Resource, new: Object, old: Object, call: Call, part: str, managing: bool
-    ) -> Object:
+    ) -> tuple[Object, Review | None]:
         """The object that an update leaves, judged."""
-        writes.keep_system(resource, new, old)
-        new = writes.keep_rest(resource, new, old, "" if part == "scale" else part)
-        if part != "status" or resource.prefix != POD_PREFIX:
-            writes.fill(resource, new)
+        new = self._shaped(resource, new, old, part)
         if managing:
             self._track(resource, old, new, call, part)
         self._complete(resource, new)
         writes.bump(resource, new, old)
         if not part:
             await admission.admit("update", resource, new, old, call.user, self.store)
+        review = None
+        if self.chain.active:
+            new, review = await self._admitted(resource, new, old, call, part)
         if part in ("resize", "ephemeralcontainers"):  # what these may change is in `keep_rest`
             faults = writes.judge(resource, new, None)
         else:
             faults = self._judge(resource, new, old) if part != "status" or resource.custom else []
         writes.refuse(resource, new, faults + writes.subresource_faults(new, old, part))
+        return new, review
+
+    def _shaped(self, resource: Resource, new: Object, old: Object, part: str) -> Object:
+        writes.keep_system(resource, new, old)
+        new = writes.keep_rest(resource, new, old, "" if part == "scale" else part)
+        if part != "status" or resource.prefix != POD_PREFIX:
+            writes.fill(resource, new)
         return new
+
+    async def _admitted(
+        self, resource: Resource, new: Object, old: Object, call: Call, part: str
+    ) -> tuple[Object, Review | None]:
+        plugins = partial(self._plugins, resource, "update", call)
+        new, review, asked = await admitting.updated(
+            self.chain, resource, new, old, call, part, plugins if not part else None
+        )
+        if asked:
+            new = self._shaped(resource, new, old, part)
+            self._complete(resource, new)
+            writes.bump(resource, new, old)
+        if review is not None and part != "scale":
+            review.object = new
+        return new, review
 
     # ------------------------------------------------------------ deleting
 
     async def delete(
-        self, resource: Resource, namespace: str, name: str, options: DeleteOptions, call: Call
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        options: DeleteOptions,
+        call: Call,
+        *,
+        judged: bool = True,
     ) -> Deleted:
-        self._places.check_deletion(resource, name)
-        for _ in range(TRIES):
-            stored = self.find(resource, namespace, name)
-            old = encoding.loads(resource, stored.value)
-            writes.preconditions(resource, old, options.uid, options.revision)
-            plan = deletions.plan(resource, old, options, datetime.datetime.now(datetime.UTC))
-            if not plan.changed:
-                return Deleted(None, stored.value)
-            gone = plan.marked is None
-            if options.dry_run or call.dry_run:
-                marked = plan.marked or old
-                value = stored.value if gone else dry(resource, marked).value
-                return Deleted(success(resource, old) if gone else None, value)
-            encode = None if plan.marked is None else encoding.encoder(resource, plan.marked)
-            try:
-                kept = await self.store.commit(stored.key, encode, expect=stored.revision)
-            except Stale as stale:
-                await settle(self.store, stored.key, stale.found)
-                continue
-            if gone:
-                return Deleted(
-                    success(resource, old), encoding.with_revision(kept.value, kept.revision)
-                )
-            return Deleted(None, kept.value)
-        raise status.conflict(resource.kind, name)
+        """`judged` False: admission has agreed already."""
+        return await self._removals.one(resource, namespace, name, options, call, judged=judged)
 
     async def delete_collection(
         self,
@@ -370,15 +369,7 @@ class Engine:
     ) -> lists.Page:
         """Delete all that a list shows; returns the list."""
         page = self.page(resource, selection, query)
-
-        async def one(stored: Stored) -> None:
-            namespace, _, name = stored.key.removeprefix(resource.prefix).partition("/")
-            try:
-                await self.delete(resource, namespace, name, options, call)
-            except NotFound:
-                return
-
-        await asyncio.gather(*(one(stored) for stored in page.items))
+        await self._removals.all_of(resource, page, options, call)
         return page
 
     async def rewrite(

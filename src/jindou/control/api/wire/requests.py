@@ -15,7 +15,7 @@ from jindou.control.api import status
 from jindou.control.api.access import reviews
 from jindou.control.api.access.guard import Access, User
 from jindou.control.api.access.tokens import Tokens
-from jindou.control.api.engine import actions, encoding, patches
+from jindou.control.api.engine import actions, admitting, encoding, patches
 from jindou.control.api.engine.calls import Call, call_of, delete_options, flag, one
 from jindou.control.api.engine.commits import Written
 from jindou.control.api.engine.decoding import check_kind, fit, parse
@@ -24,7 +24,7 @@ from jindou.control.api.engine.pods import BINDING
 from jindou.control.api.engine.selection import Selection, select
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.engine.watches import start_of
-from jindou.control.api.wire import negotiation
+from jindou.control.api.wire import connections, negotiation
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
 from jindou.control.api.wire.negotiation import Form, accepted
@@ -110,10 +110,7 @@ class Requests:
         if route.part in CONNECT:
             verb = "create" if route.part in ALWAYS_CREATE else route.verb(method, False)
             self._allow(user, route, verb)
-            answer = self._connect.answer(
-                request, user, route.resource, route.namespace, route.name, route.part, route.rest
-            )
-            return self._guarded(answer, request)
+            return self._guarded(self._connected(user, route, request), request)
         query = request.query
         watching = method == "GET" and not route.part and flag(query, "watch")
         verb = route.verb(method, watching)
@@ -132,6 +129,17 @@ class Requests:
             raise MethodNotAllowed(
                 "the server does not allow this method on the requested resource"
             )
+
+    async def _connected(self, user: User, route: Route, request: Request) -> Answer:
+        resource, namespace, name, part = route.resource, route.namespace, route.name, route.part
+        if self._engine.chain.active and part != "log":
+            options = connections.options_of(resource, part, request.query, route.rest)
+            await admitting.decided(
+                self._engine.chain, "CONNECT", resource, part, namespace, name, options, Call(user)
+            )
+        return await self._connect.answer(
+            request, user, resource, namespace, name, part, route.rest
+        )
 
     # ------------------------------------------------------------ reads
 
@@ -234,6 +242,9 @@ class Requests:
             if not route.part:
                 obj = check_kind(resource, obj)
                 fit(resource, obj, call, [])
+            obj = await admitting.decided(
+                self._engine.chain, "CREATE", resource, route.part, namespace, name, obj, call
+            )
             told = await reviews.review(
                 resource, namespace, name, obj, user, self._access, self._tokens, self._engine.store
             )

@@ -1,0 +1,196 @@
+"""A write as admission is shown it, and what admission leaves of it.
+
+What only the server writes is not shown of a new object, and can't be changed in any: a name that
+is generated, identity, times. Where somebody changed the object it is made to fit its schema
+again, completed and defaulted as a request's own object is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from jindou.control.api.admission.chain import Chain, Review, mutate, validated
+from jindou.control.api.engine import scales, writes
+from jindou.control.api.engine.calls import Call, DeleteOptions, Query, one
+from jindou.control.api.engine.decoding import check_kind, fit
+from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.schema import copy
+from jindou.objects.errors import BadRequest, InternalError
+from jindou.objects.kinds import Kind, Object
+
+NEW = ("uid", "creationTimestamp", "generation")
+OPTIONS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions"}
+SCALE = Kind("autoscaling", "v1", "Scale", "")
+Plugins = Callable[[Review], Awaitable[None]]
+
+
+def review_of(
+    chain: Chain,
+    operation: str,
+    resource: Resource,
+    part: str,
+    obj: Object | None,
+    old: Object | None,
+    call: Call,
+    *,
+    namespace: str = "",
+    name: str = "",
+    options: Object | None = None,
+) -> Review | None:
+    """None where nobody is concerned."""
+    hands = chain.hands(operation, resource, part)
+    if hands is None:
+        return None
+    sub = resource.subresources.get(part) if part else None
+    kind = (sub.kind if sub is not None else None) or resource.kind
+    return Review(
+        operation, resource, part, kind, namespace, name, obj, old, options, call.user, call.dry_run,
+        call.warnings, hands=hands,
+    )  # fmt: skip
+
+
+def options_of(operation: str, call: Call) -> Object:
+    query: Query = call.query or {}
+    made: Object = {"kind": OPTIONS[operation], "apiVersion": "meta.k8s.io/v1"}
+    if call.dry_run:
+        made["dryRun"] = ["All"]
+    manager = one(query, "fieldManager") if call.query is not None else call.manager
+    if manager:
+        made["fieldManager"] = manager
+    if validation := one(query, "fieldValidation"):
+        made["fieldValidation"] = validation
+    return made
+
+
+def delete_options_of(options: DeleteOptions, dry_run: bool) -> Object:
+    made: Object = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+    if options.grace is not None:
+        made["gracePeriodSeconds"] = options.grace
+    wanted = {"uid": options.uid, "resourceVersion": options.revision}
+    if any(wanted.values()):
+        made["preconditions"] = {key: held for key, held in wanted.items() if held}
+    if options.propagation:
+        made["propagationPolicy"] = options.propagation
+    if dry_run:
+        made["dryRun"] = ["All"]
+    return made
+
+
+async def created(
+    chain: Chain, resource: Resource, obj: Object, call: Call, generated: bool, plugins: Plugins
+) -> tuple[Object, Review | None]:
+    """A new object after all that mutate were asked."""
+    meta = obj["metadata"]
+    namespace, name = meta.get("namespace", ""), meta["name"]
+    shown = "" if generated else name
+    review = review_of(
+        chain, "CREATE", resource, "", obj, None, call, namespace=_place(resource, namespace, shown),
+        name=shown, options=options_of("CREATE", call),
+    )  # fmt: skip
+    if review is None or not review.hands or not review.hands.mutating:
+        return obj, review
+    taken = {part: meta.pop(part) for part in NEW if part in meta}
+    if generated:
+        del meta["name"]
+    await mutate(review, plugins)
+    obj = _fitted(review)
+    for part in NEW:
+        obj["metadata"].pop(part, None)
+    obj["metadata"].setdefault("name", name)
+    obj["metadata"].update(taken)
+    review.object = obj
+    return obj, review
+
+
+async def updated(
+    chain: Chain,
+    resource: Resource,
+    new: Object,
+    old: Object,
+    call: Call,
+    part: str,
+    plugins: Plugins | None,
+) -> tuple[Object, Review | None, bool]:
+    """An object on its way after all that mutate were asked, and whether somebody was."""
+    meta = old["metadata"]
+    namespace, name = meta.get("namespace", ""), meta["name"]
+    review = review_of(
+        chain, "UPDATE", resource, part, new, old, call, namespace=_place(resource, namespace, name),
+        name=name, options=options_of("UPDATE", call),
+    )  # fmt: skip
+    if review is None:
+        return new, None, False
+    if part == "scale":
+        review.kind = SCALE
+        review.object, review.old = scales.scale_of(resource, new), scales.scale_of(resource, old)
+    elif review.hands and review.hands.mutating:
+        review.object = copy(new)
+    if not await mutate(review, plugins):
+        return new, review, False
+    if part == "scale":
+        assert review.object is not None
+        return scales.scaled(resource, new, review.object), review, True
+    return _fitted(review), review, True
+
+
+async def decided(
+    chain: Chain,
+    operation: str,
+    resource: Resource,
+    part: str,
+    namespace: str,
+    name: str,
+    obj: Object,
+    call: Call,
+) -> Object:
+    """What is asked for and not kept (Binding, Eviction, TokenRequest; options of a connection)."""
+    if not chain.active:
+        return obj
+    options = options_of(operation, call) if operation in OPTIONS else None
+    review = review_of(
+        chain, operation, resource, part, copy(obj), None, call, namespace=namespace, name=name,
+        options=options,
+    )  # fmt: skip
+    if review is None:
+        return obj
+    await mutate(review)
+
+    async def done() -> Object:
+        assert review.object is not None
+        return review.object
+
+    return await validated(review, done)
+
+
+def deletion(
+    chain: Chain, resource: Resource, old: Object, options: DeleteOptions, call: Call, named: bool
+) -> Review | None:
+    """`named` False: one of a collection."""
+    meta = old["metadata"]
+    dry_run = options.dry_run or call.dry_run
+    namespace = _place(resource, meta.get("namespace", ""), meta["name"] if named else "")
+    review = review_of(
+        chain, "DELETE", resource, "", None, old, call, namespace=namespace,
+        name=meta["name"] if named else "", options=delete_options_of(options, dry_run),
+    )  # fmt: skip
+    if review is not None:
+        review.dry_run = dry_run
+    return review
+
+
+def _place(resource: Resource, namespace: str, name: str) -> str:
+    """A Namespace is, to admission, in itself."""
+    return name if (resource.kind.group, resource.kind.plural) == ("", "namespaces") else namespace
+
+
+def _fitted(review: Review) -> Object:
+    obj, resource = review.object, review.resource
+    if obj is None:
+        raise InternalError("Internal error occurred: admission left no object")
+    try:
+        check_kind(resource, obj)
+        fit(resource, obj, Call(review.user), [])
+    except BadRequest as error:
+        raise InternalError(f"Internal error occurred: {error.message}") from None
+    writes.tidy(obj["metadata"])
+    return obj
