@@ -82,9 +82,14 @@ async def still_there(client: Client, kind: Kind, owner: Object) -> bool:
     return live["metadata"]["uid"] == meta["uid"] and not live["metadata"].get("deletionTimestamp")
 
 
-async def adopt(client: Client, kind: Kind, obj: Object, reference: Object) -> Object | None:
+async def adopt(
+    client: Client, kind: Kind, obj: Object, reference: Object, finalizer: str = ""
+) -> Object | None:
+    """`finalizer` is put on it besides."""
     references = [*(obj["metadata"].get("ownerReferences") or ()), reference]
-    return await _write(client, ref_of(kind, obj), obj, references)
+    held = obj["metadata"].get("finalizers") or []
+    more = {"finalizers": [*held, finalizer]} if finalizer and finalizer not in held else {}
+    return await _write(client, ref_of(kind, obj), obj, references, more)
 
 
 async def release(client: Client, kind: Kind, obj: Object, owner_uid: str) -> Object | None:
@@ -93,13 +98,16 @@ async def release(client: Client, kind: Kind, obj: Object, owner_uid: str) -> Ob
     return await _write(client, ref_of(kind, obj), obj, rest)
 
 
-async def _write(client: Client, ref: Ref, obj: Object, references: list[Object]) -> Object | None:
+async def _write(
+    client: Client, ref: Ref, obj: Object, references: list[Object], more: Mapping[str, Any] = {}
+) -> Object | None:
     """None where it is gone, or has changed: the change will wake us again."""
     meta = obj["metadata"]
     changes = {
         "uid": meta["uid"],
         "resourceVersion": meta["resourceVersion"],
         "ownerReferences": references,
+        **more,
     }
     try:
         return await client.patch(ref, {"metadata": changes})

@@ -8,8 +8,10 @@ judged. Nothing here waits or writes.
 from __future__ import annotations
 
 import datetime
+import os
 import random
-import uuid
+import time
+from functools import lru_cache
 from typing import Any
 
 from jindou.control.api import status
@@ -58,7 +60,19 @@ KEEP_STATUS = frozenset({("", "Node")})
 
 
 def now() -> str:
-    return stamp(datetime.datetime.now(datetime.UTC))
+    return _second(int(time.time()))
+
+
+@lru_cache(4)
+def _second(second: int) -> str:
+    return stamp(datetime.datetime.fromtimestamp(second, datetime.UTC))
+
+
+def new_uid() -> str:
+    """A random UUID (version 4, RFC 9562)."""
+    text = os.urandom(16).hex()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def stamp(moment: datetime.datetime) -> str:
@@ -119,7 +133,7 @@ def begin(resource: Resource, obj: Object) -> None:
     if not meta.get("name") and meta.get("generateName"):
         meta["name"] = suffixed(meta["generateName"])
     tidy(meta)
-    meta["uid"] = str(uuid.uuid4())
+    meta["uid"] = new_uid()
     meta["creationTimestamp"] = now()
     kind = resource.storage or resource.kind
     if has_generation(resource):
@@ -307,6 +321,8 @@ def bump(resource: Resource, obj: Object, old: Object) -> None:
     obj["metadata"]["generation"] = (
         before + 1 if asked(resource, obj) != asked(resource, old) else before
     )
+    if (resource.kind.group, resource.kind.name) == ("apps", "DaemonSet"):
+        defaults.count_templates(obj, old)
 
 
 def asked(resource: Resource, obj: Object) -> Any:

@@ -24,7 +24,11 @@ def apply_defaults(kind: Kind, obj: Object) -> None:
 
 
 def start_status(kind: Kind, obj: Object) -> None:
-    """The status of a new object, where the server itself begins one."""
+    """The status of a new object, where the server itself begins one; and what tells its Pods from others."""
+    if (kind.group, kind.name) == ("batch", "Job"):
+        begin_job(obj)
+    elif (kind.group, kind.name) == ("apps", "DaemonSet"):
+        obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = "1"
     if kind.group == "" and kind.name == "Pod":
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
     elif kind.group == "" and kind.name in ("PersistentVolumeClaim", "PersistentVolume"):
@@ -35,6 +39,34 @@ def start_status(kind: Kind, obj: Object) -> None:
         obj["status"] = {"loadBalancer": {}}
     elif kind.name in STATUS_EMPTY:
         obj["status"] = {}
+
+
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+def begin_job(job: Object) -> None:
+    """A selector of its own, unless it brings one, and the labels that go with it."""
+    meta, spec = job["metadata"], job["spec"]
+    labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+    if not spec["manualSelector"]:
+        for prefix in ("", "batch.kubernetes.io/"):
+            labels.setdefault(f"{prefix}job-name", meta["name"])
+            labels.setdefault(f"{prefix}controller-uid", meta["uid"])
+        held = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+        held.setdefault("batch.kubernetes.io/controller-uid", meta["uid"])
+    if not meta.get("labels") and labels:
+        meta["labels"] = dict(labels)
+    if not labels:
+        del spec["template"]["metadata"]["labels"]
+
+
+def count_templates(obj: Object, old: Object) -> None:
+    """Of a DaemonSet: how many templates it has had."""
+    before = (old["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "")
+    number = int(before) if before.isdigit() else 0
+    changed = obj["spec"].get("template") != old["spec"].get("template")
+    annotations = obj["metadata"].setdefault("annotations", {})
+    annotations[TEMPLATE_GENERATION] = str(number + changed)
 
 
 STATUS_EMPTY = {"Deployment", "CronJob", "Job", "CertificateSigningRequest"}
@@ -209,7 +241,7 @@ def downward_item(item: Object) -> None:
 def template(spec: Object) -> None:
     held = spec.get("template")
     if isinstance(held, dict):
-        held.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+        held.setdefault("metadata", {})
         pod_spec(held.setdefault("spec", {}))
 
 
@@ -247,7 +279,7 @@ def stateful_set(obj: Object) -> None:
     strategy = spec.setdefault("updateStrategy", {})
     fill(strategy, type="RollingUpdate")
     if strategy["type"] == "RollingUpdate":
-        fill(strategy.setdefault("rollingUpdate", {}), partition=0)
+        fill(strategy.setdefault("rollingUpdate", {}), maxUnavailable=1, partition=0)
     fill(
         spec.setdefault("persistentVolumeClaimRetentionPolicy", {}),
         whenDeleted="Retain",
@@ -276,11 +308,14 @@ def job(obj: Object) -> None:
 def job_spec(spec: Object) -> None:
     if "completions" not in spec and "parallelism" not in spec:
         fill(spec, completions=1, parallelism=1)
-    fill(spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False)
-    fill(
-        spec,
-        podReplacementPolicy="Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed",
-    )
+    most = 6 if spec.get("backoffLimitPerIndex") is None else 2**31 - 1
+    fill(spec, parallelism=1, backoffLimit=most, completionMode="NonIndexed", suspend=False)
+    policy = spec.get("podFailurePolicy")
+    fill(spec, podReplacementPolicy="Failed" if policy else "TerminatingOrFailed")
+    fill(spec, manualSelector=False)
+    for rule in (policy or {}).get("rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            fill(pattern, status="True")
     template(spec)
 
 
@@ -294,9 +329,8 @@ def cron_job(obj: Object) -> None:
         failedJobsHistoryLimit=1,
     )
     held = spec.setdefault("jobTemplate", {})
-    held.setdefault("metadata", {}).setdefault("creationTimestamp", None)
-    inner = held.setdefault("spec", {})
-    template(inner)
+    held.setdefault("metadata", {})
+    template(held.setdefault("spec", {}))
 
 
 # ---------------------------------------------------------------- the rest
