@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from jindou.control.controllers import disruption, times
 from jindou.control.controllers.disruption import BUDGET, plan_figures, portion, stale_in
 from jindou.control.controllers.pod_facts import PodFacts
+from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.control.controllers.workloads.deployments import Deployments
 from jindou.control.controllers.workloads.replica_sets import ReplicaSets
-from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.objects.errors import TooManyRequests
 from jindou.objects.kinds import DEPLOYMENT, POD, Ref
-
 from tests.controllers.world import (
     deployment_object,
     in_world,

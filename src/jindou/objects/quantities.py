@@ -61,13 +61,17 @@ def canonical(text: str | int | float) -> str:
     match = QUANTITY.fullmatch(str(text))
     if not match:
         raise BadQuantity
-    number = parse(text)
-    if match[2] in BINARY and number == number.to_integral_value() and number.copy_abs() >= 1024:
+    return written(parse(text), match[2] in BINARY, bool(match[3]))
+
+
+def written(number: Decimal, binary: bool = False, exponent: bool = False) -> str:
+    """A value in its canonical form, of the family that was asked for."""
+    if binary and number == number.to_integral_value() and number.copy_abs() >= 1024:
         whole, power = int(number), 0
         while whole % 1024 == 0 and power < 6:
             whole, power = whole // 1024, power + 1
         return f"{whole}{next((s for s, p in BINARY.items() if p == power), '')}"
-    return _decimal(number, bool(match[3]))
+    return _decimal(number, exponent)
 
 
 def _decimal(number: Decimal, exponent_form: bool) -> str:

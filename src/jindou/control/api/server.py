@@ -11,6 +11,7 @@ from jindou.control.api import bootstrap
 from jindou.control.api.access.guard import CONTROLLERS, Access, User
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.admission.allocation import Allocation
+from jindou.control.api.admission.quota import Quotas
 from jindou.control.api.custom import CustomResources
 from jindou.control.api.engine.cleanup import Cleanup
 from jindou.control.api.engine.verbs import Engine
@@ -60,6 +61,7 @@ class ApiServer:
         self._custom.start()
         allocation = Allocation(store, settings.service_cidr, settings.service_cidr6)
         self.engine = Engine(store, self.registry, allocation)
+        self._quotas = Quotas(store, self.registry, self.engine.chain)
         definitions = self.registry.by_url(
             "apiextensions.k8s.io", "v1", "customresourcedefinitions"
         )
@@ -77,6 +79,7 @@ class ApiServer:
         """Write what every cluster has from the beginning; what is there already stays. `address` is
         where pods reach the API ("": where it listens)."""
         await bootstrap.bootstrap(self.local(), self._settings, address)
+        self._quotas.start()
         self._cleanup.start()
 
     def local(self, user: User = CONTROLLERS, manager: str = "") -> LocalClient:
@@ -86,6 +89,7 @@ class ApiServer:
         """/readyz fails from now on, and nothing goes on in the background."""
         self._documents.ready = False
         self._cleanup.stop()
+        self._quotas.close()
         self._connect.close()
 
 
