@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from jindou.control.api.resources.schema import MISSING, Schema
+from jindou.control.api.resources.zeros import zeros_of
 
 Fields = dict[str, Any]
 LEAF: Fields = {}
@@ -26,10 +27,7 @@ UNTRACKED = frozenset(
         "generation", "managedFields", "resourceVersion",
     }
 )  # fmt: skip
-HELD_BY_VALUE = frozenset(
-    {"metadata", "spec", "status", "strategy", "updateStrategy", "resources", "loadBalancer"}
-)
-"""Structs that a built-in object has even where they were not sent, so that nobody comes to own them."""
+RAW = "io.k8s.apimachinery.pkg.runtime.RawExtension"
 KEY_DEFAULTS = {"protocol": "TCP"}
 
 Entry = tuple[str, "Plan", bool]  # "f:NAME", what it may hold, present even where it was not sent
@@ -38,7 +36,17 @@ Entry = tuple[str, "Plan", bool]  # "f:NAME", what it may hold, present even whe
 class Plan:
     """A schema, as far as ownership is concerned. Children are worked out when first asked for."""
 
-    __slots__ = ("_schema", "defaults", "entries", "items", "keys", "named", "rest", "shape")
+    __slots__ = (
+        "_schema",
+        "defaults",
+        "entries",
+        "items",
+        "keys",
+        "named",
+        "rest",
+        "shape",
+        "zeros",
+    )
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -46,6 +54,7 @@ class Plan:
         self.keys = tuple(sorted(schema.list_keys))
         self.entries: dict[str, Entry] = {}
         self.named = frozenset(schema.names)
+        self.zeros = zeros_of(schema)
         self.items: Plan = UNTYPED
         self.rest: Plan = UNTYPED
         self.defaults: dict[str, Any] = {}
@@ -62,10 +71,7 @@ class Plan:
                 return f"f:{name}", self.rest, False
             child = self._schema.field(name)
             assert child is not None
-            held = bool(self._schema.ref) and (
-                (name in HELD_BY_VALUE and child.has_properties)
-                or (name in self._schema.required and child.type in ("object", "array"))
-            )
+            held = child.type in ("object", "array") and name in self.zeros
             found = self.entries[name] = (f"f:{name}", plan_of(child), held)
         return found
 
@@ -88,7 +94,7 @@ def shape_of(schema: Schema) -> int:
         if schema.list_type == "map" and schema.list_keys:
             return LIST
         return SET if schema.list_type == "set" else VALUE
-    if schema.map_type == "atomic" or schema.int_or_string:
+    if schema.map_type == "atomic" or schema.int_or_string or schema.ref == RAW:
         return VALUE
     if schema.has_properties or schema.additional is not None or schema.preserve_unknown:
         return MAP
@@ -106,7 +112,7 @@ UNTYPED = Plan.__new__(Plan)
 UNTYPED._schema = Schema()
 UNTYPED.shape, UNTYPED.keys, UNTYPED.entries, UNTYPED.named = MAP, (), {}, frozenset()
 UNTYPED.items = UNTYPED.rest = UNTYPED
-UNTYPED.defaults = {}
+UNTYPED.defaults, UNTYPED.zeros = {}, {}
 
 
 @lru_cache(8192)
@@ -132,8 +138,10 @@ def everything(plan: Plan, value: Any, whole: bool = True) -> Fields | None:
                 below = everything(child, held, whole or not by_value)
                 if below is not None:
                     fields[key] = below
-            elif held is not None:
+            elif held is not None and (whole or held != plan.zeros.get(name, MISSING)):
                 fields[key] = LEAF
+        if whole:
+            fields |= {f"f:{name}": LEAF for name in plan.zeros if name not in value}
     elif shape == LIST and isinstance(value, list):
         items = plan.items
         for held in value:

@@ -18,7 +18,7 @@ from jindou.control.api.resources import protobuf
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.checks import is_clean
 from jindou.control.api.resources.registry import Registry, Resource
-from jindou.control.api.resources.schema import drop_nulls, mismatch, unknown_fields, zero_items
+from jindou.control.api.resources.schema import as_read, drop_nulls, mismatch, unknown_fields
 from jindou.objects.errors import BadRequest, UnsupportedMediaType
 from jindou.objects.kinds import Object
 
@@ -183,10 +183,11 @@ def _made_to_fit(resource: Resource, obj: Object) -> list[str]:
         wrong = mismatch(type_named(OBJECT_META), meta, "metadata")
     else:
         drop_nulls(obj)
-        zero_items(schema, obj)
         wrong = mismatch(schema, obj)
     if wrong:
         raise BadRequest(_unfit(resource, wrong))
+    if not resource.custom:
+        as_read(schema, obj)
     return unknown_fields(schema, obj, drop=True)
 
 

@@ -18,6 +18,7 @@ from jindou.control.api import status
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import apply_defaults as schema_defaults
 from jindou.control.api.resources.schema import copy
+from jindou.control.api.resources.zeros import fill_zeros
 from jindou.control.api.rules import defaults, structural, validation
 from jindou.control.api.rules.names import forbidden, invalid
 from jindou.objects.errors import BadRequest, Fault
@@ -147,11 +148,13 @@ def fill(resource: Resource, obj: Object) -> None:
         schema_defaults(resource.schema, obj)
     else:
         defaults.apply_defaults(resource.kind, obj)
+        fill_zeros(resource.schema, obj)
 
 
 def start_status(resource: Resource, obj: Object) -> None:
     if not resource.custom:
         defaults.start_status(resource.kind, obj)
+        fill_zeros(resource.schema, obj)
 
 
 def judge(resource: Resource, obj: Object, old: Object | None) -> list[Fault]:

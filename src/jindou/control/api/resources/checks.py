@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jindou.control.api.resources.schema import Schema, is_quantity
+from jindou.control.api.resources.schema import Schema, is_canonical
 
 LEAVES: dict[str, type] = {"string": str, "boolean": bool, "integer": int}
 
@@ -93,7 +93,7 @@ def _scalar(check: Check, value: Any) -> bool:
     if schema.int_or_string:
         return type(value) is str or type(value) is int
     if schema.format == "quantity":
-        return type(value) is str and is_quantity(value)
+        return type(value) is str and is_canonical(value)
     return check.kind == "number" and type(value) in (int, float)
 
 

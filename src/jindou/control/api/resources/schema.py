@@ -204,6 +204,11 @@ def mismatch(schema: Schema, value: Any, path: str = "") -> str:
 
 
 @lru_cache(1024)
+def is_canonical(value: str) -> bool:
+    return is_quantity(value) and quantities.canonical(value) == value
+
+
+@lru_cache(1024)
 def is_quantity(value: str | int | float) -> bool:
     try:
         quantities.parse(value)
@@ -243,18 +248,24 @@ def drop_nulls(value: Any) -> None:
 ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 
 
-def zero_items(schema: Schema, value: Any) -> None:
-    """A null in a list is the zero value of what the list holds, as a Go decoder reads it; in place."""
+def as_read(schema: Schema, value: Any) -> None:
+    """As a Go decoder reads it: a null in a list is the zero value of what the list holds, and a
+    quantity has one form; in place."""
     if isinstance(value, dict):
         for name, held in value.items():
-            if isinstance(held, (dict, list)) and (child := schema.field(name)) is not None:
-                zero_items(child, held)
+            child = schema.field(name)
+            if child is None:
+                continue
+            if child.format == "quantity":
+                value[name] = quantities.canonical(held)
+            elif isinstance(held, (dict, list)):
+                as_read(child, held)
     elif isinstance(value, list) and (items := schema.items) is not None:
         for n, held in enumerate(value):
             if held is None:
                 value[n] = {} if items.type in ("object", "") else ZEROS.get(items.type, [])
             elif isinstance(held, (dict, list)):
-                zero_items(items, held)
+                as_read(items, held)
 
 
 def apply_defaults(schema: Schema, value: Any) -> None:
