@@ -10,6 +10,7 @@ from jindou.control.api.resources.schema import copy
 from jindou.objects.errors import BadRequest, Invalid, TooLarge
 
 MOST = 10_000
+REFUSED = "the server rejected our request due to an error in our request"
 MOST_COPIED = 3 * 1024 * 1024  # bytes, by all copy operations of a patch
 
 
@@ -80,9 +81,7 @@ def _apply(document: Any, operation: dict[str, Any]) -> Any:
         except Invalid:
             same = operation["value"] is None
         if not same:
-            raise Invalid(
-                f"the server rejected our request due to an error in our request: testing value {path} failed"
-            )
+            raise Invalid(REFUSED)
         return document
     raise BadRequest(f"Unexpected kind: {name}")
 
@@ -95,32 +94,26 @@ def _tokens(path: str) -> list[str]:
     return [token.replace("~1", "/").replace("~0", "~") for token in path[1:].split("/")]
 
 
-def _missing(path: str, name: str) -> Invalid:
-    return Invalid(
-        f"the server rejected our request due to an error in our request: {name} operation does not apply: doc is missing path: {path}: missing value"
-    )
-
-
-def _index(held: list[Any], token: str, path: str, name: str, past: bool = False) -> int:
+def _index(held: list[Any], token: str, past: bool = False) -> int:
     if token == "-" and past:
         return len(held)
     if not token.lstrip("-").isdigit():
-        raise _missing(path, name)
+        raise Invalid(REFUSED)
     index = int(token)
     if not 0 <= index <= (len(held) if past else len(held) - 1):
-        raise _missing(path, name)
+        raise Invalid(REFUSED)
     return index
 
 
-def _get(document: Any, path: str, name: str = "replace") -> Any:
+def _get(document: Any, path: str) -> Any:
     value = document
     for token in _tokens(path):
         if isinstance(value, dict) and token in value:
             value = value[token]
         elif isinstance(value, list):
-            value = value[_index(value, token, path, name)]
+            value = value[_index(value, token)]
         else:
-            raise _missing(path, name)
+            raise Invalid(REFUSED)
     return value
 
 
@@ -128,15 +121,13 @@ def _add(document: Any, path: str, value: Any) -> Any:
     tokens = _tokens(path)
     if not tokens:
         return value
-    parent = _get(
-        document, "/".join(["", *path[1:].split("/")[:-1]]) if len(tokens) > 1 else "", "add"
-    )
+    parent = _get(document, "/".join(["", *path[1:].split("/")[:-1]]) if len(tokens) > 1 else "")
     if isinstance(parent, dict):
         parent[tokens[-1]] = value
     elif isinstance(parent, list):
-        parent.insert(_index(parent, tokens[-1], path, "add", past=True), value)
+        parent.insert(_index(parent, tokens[-1], past=True), value)
     else:
-        raise _missing(path, "add")
+        raise Invalid(REFUSED)
     return document
 
 
@@ -144,13 +135,11 @@ def _remove(document: Any, path: str) -> Any:
     tokens = _tokens(path)
     if not tokens:
         return None
-    parent = _get(
-        document, "/".join(["", *path[1:].split("/")[:-1]]) if len(tokens) > 1 else "", "remove"
-    )
+    parent = _get(document, "/".join(["", *path[1:].split("/")[:-1]]) if len(tokens) > 1 else "")
     if isinstance(parent, dict) and tokens[-1] in parent:
         del parent[tokens[-1]]
     elif isinstance(parent, list):
-        del parent[_index(parent, tokens[-1], path, "remove")]
+        del parent[_index(parent, tokens[-1])]
     else:
-        raise _missing(path, "remove")
+        raise Invalid(REFUSED)
     return document

@@ -75,7 +75,8 @@ def _object(original: dict[str, Any], patch: dict[str, Any], schema: Schema) -> 
         ):
             child = schema.field(field)
             if child is not None:
-                merged[field] = _ordered(merged[field], order, child.patch_key)
+                held = merged[field]
+                merged[field] = _ordered(held, order, child.patch_key, held)
     return merged
 
 
@@ -86,7 +87,8 @@ def _list(
     items = schema.items or Schema()
     if not key:
         merged = list(original) + [item for item in patch if item not in original]
-        return _ordered(merged, order, "") if order else merged
+        merged = _ordered(merged, patch, "", original)
+        return _ordered(merged, order, "", original) if order else merged
     if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
         return [copy(item) for item in patch if not (isinstance(item, dict) and "$patch" in item)]
     merged = list(original)
@@ -113,23 +115,29 @@ def _list(
             merged.append(_object({}, item, items))
         else:
             merged[at] = _object(merged[at], item, items)
-    return _ordered(merged, order, key) if order else merged
+    kept = [item for item in patch if "$patch" not in item]
+    merged = _ordered(merged, kept, key, original)
+    return _ordered(merged, order, key, original) if order else merged
 
 
-def _ordered(merged: list[Any], order: list[Any], key: str) -> list[Any]:
-    """In the order that the patch asks for; items that it does not name stay behind the one they followed."""
+def _ordered(merged: list[Any], order: list[Any], key: str, original: list[Any]) -> list[Any]:
+    """What the order names, in that order; any other goes before only what it was before already.
 
-    def mark(item: Any) -> Any:
-        return item.get(key) if key and isinstance(item, dict) else item
+    So what is new comes ahead of what others put there.
+    """
 
-    wanted = [mark(item) for item in order]
-    places = {repr(name): n for n, name in enumerate(wanted)}
+    def mark(item: Any) -> str:
+        return repr(item.get(key) if key and isinstance(item, dict) else item)
+
+    wanted = {mark(item): n for n, item in enumerate(order)}
+    places = {mark(item): n for n, item in enumerate(original)}
     named = sorted(
-        (item for item in merged if repr(mark(item)) in places),
-        key=lambda item: places[repr(mark(item))],
+        (item for item in merged if mark(item) in wanted), key=lambda item: wanted[mark(item)]
     )
+    others = [item for item in merged if mark(item) not in wanted]
     result: list[Any] = []
-    following = iter(named)
-    for item in merged:
-        result.append(next(following) if repr(mark(item)) in places else item)
-    return result
+    while named and others:
+        mine, theirs = places.get(mark(named[0])), places.get(mark(others[0]))
+        behind = mine is not None and theirs is not None and theirs < mine
+        result.append((others if behind else named).pop(0))
+    return result + named + others

@@ -67,9 +67,7 @@ def select(resource: Resource, namespace: str, labels: str, fields: str) -> Sele
     name, rest = "", []
     for term in selectors.parse_fields(fields) if fields else ():
         if term.path not in resource.selectable:
-            raise BadRequest(
-                f'Unable to find "{resource.kind.api_version}, Resource={resource.kind.plural}" that match label selector "{labels}", field selector "{fields}": field label not supported: {term.path}'
-            )
+            raise BadRequest(f"field label not supported: {term.path}")
         if term.path == "metadata.name" and term.equal and not name:
             name = term.value
         elif term.path == "metadata.namespace" and term.equal and not namespace:

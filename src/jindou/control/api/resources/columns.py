@@ -543,6 +543,7 @@ PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     ("", "PersistentVolumeClaim"): (_columns("Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|VolumeMode*"), claim_cells),
     ("", "ResourceQuota"): (_columns("Name|Request|Limit|Age"), quota_cells),
     ("", "LimitRange"): (_columns("Name|Created At"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
+    ("autoscaling", "Scale"): (_columns("Name|Desired:integer|Available:integer|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("replicas", 0), o["status"].get("replicas", 0), created(o, now)]),
     ("autoscaling", "HorizontalPodAutoscaler"): (_columns("Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"), autoscaler_cells),
     ("networking.k8s.io", "Ingress"): (_columns("Name|Class|Hosts|Address|Ports|Age"), ingress_cells),
     ("networking.k8s.io", "IngressClass"): (_columns("Name|Controller|Parameters|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("controller", ""), NONE, created(o, now)]),

@@ -38,6 +38,7 @@ class Form(NamedTuple):
 
 
 PLAIN = Form()
+SCALES = Resource(scales.SCALE, "scale", ())
 
 
 @lru_cache(256)
@@ -77,6 +78,9 @@ def of_object(resource: Resource, value: bytes, form: Form) -> bytes:
 
 def of_value(value: Any, form: Form) -> bytes:
     """An answer that is no kept object: a Status, a Scale, a review."""
+    if form.kind == "table" and value.get("kind") == "Scale":
+        meta = {"resourceVersion": value["metadata"].get("resourceVersion", "")}
+        return encoding.body_of(_table(SCALES, [value], meta, form))
     if form.kind == "yaml":
         text: str = yaml.safe_dump(value, sort_keys=False)
         return text.encode()
