@@ -14,6 +14,7 @@ from jindou.control.api.access.guard import CONTROLLERS, Access, User
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.engine import actions, admitting, encoding
 from jindou.control.api.engine.calls import Call, DeleteOptions
+from jindou.control.api.engine.commits import Written
 from jindou.control.api.engine.lists import Query
 from jindou.control.api.engine.patches import HOW, Patch
 from jindou.control.api.engine.selection import select
@@ -120,9 +121,12 @@ class LocalClient:
                 actions.bind(self._engine, resource, namespace, name, obj, self._call())
             )
         if part == "eviction":
-            return await self._told(
+            told = await self._told(
                 actions.evict(self._engine, resource, namespace, name, obj, self._call())
             )
+            if told["status"] == "Failure":
+                raise InternalError(told["message"])
+            return told
         if part or not resource.stored:
             if self._access is None or self._tokens is None:
                 raise MethodNotAllowed(
@@ -144,8 +148,17 @@ class LocalClient:
                 self._engine.store,
             )
             return await self._told(asked)
-        written = await self._told(self._engine.create(resource, namespace, obj, self._call()))
+        written = await self._told(self._created(resource, namespace, obj))
         return encoding.loads(resource, written.value)
+
+    async def _created(self, resource: Resource, namespace: str, obj: Object) -> Written:
+        engine, call = self._engine, self._call()
+        known = engine.templates.find(resource, namespace, encoding.body_of(obj), call)
+        if known is not None and known.template is not None:
+            return await engine.templates.create(resource, namespace, known)
+        written = await engine.create(resource, namespace, obj, call)
+        engine.templates.learn(known, written, call)
+        return written
 
     async def update(self, kind: Kind, obj: Object, part: str = "") -> Object:
         resource, obj = self._resource(kind), copy(obj)

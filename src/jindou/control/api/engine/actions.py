@@ -14,6 +14,8 @@ from jindou.objects.errors import BadRequest, Conflict
 from jindou.objects.kinds import POD, Kind, Object
 
 BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+EVICTIONS = ("policy/v1", "policy/v1beta1")
+UNKNOWN = '{0} in version "{1}" cannot be handled as a Eviction: no kind "{0}" is registered for version "{1}"'
 TRIES = 20
 
 SUCCESS: Object = {
@@ -44,6 +46,9 @@ async def evict(
     engine: Engine, resource: Resource, namespace: str, name: str, eviction: Object, call: Call
 ) -> Object:
     """Delete a Pod, unless a PodDisruptionBudget forbids it (TooManyRequests)."""
+    kind, version = eviction.get("kind", "Eviction"), eviction.get("apiVersion", EVICTIONS[0])
+    if kind != "Eviction" or version not in EVICTIONS:
+        raise BadRequest(UNKNOWN.format(kind, version))
     if (eviction.get("metadata") or {}).get("name", "") != name:
         raise BadRequest("name in URL does not match name in Eviction object")
     eviction = await admitting.decided(
@@ -67,7 +72,7 @@ async def evict(
         raise status.conflict(POD, name)
     budgets = _budgets(engine, namespace, pod)
     if len(budgets) > 1:
-        return {**SUCCESS, "status": "Failure", "message": evictions.SEVERAL, "code": 500}
+        return several()
     free = bool(budgets) and evictions.is_free(pod, budgets[0])
     if budgets and not free:
         await _spend(engine, namespace, budgets[0]["metadata"]["name"], name, call)
@@ -79,6 +84,12 @@ async def evict(
             raise evictions.being_processed(budgets[0]["metadata"]["name"]) from None
         raise
     return SUCCESS
+
+
+def several() -> Object:
+    """A failure of the server's own, which has no reason."""
+    head = {name: SUCCESS[name] for name in ("kind", "apiVersion", "metadata")}
+    return {**head, "status": "Failure", "message": evictions.SEVERAL, "code": 500}
 
 
 def _unchanged(options: DeleteOptions, pod: Object) -> DeleteOptions:

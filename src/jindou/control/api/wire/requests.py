@@ -207,17 +207,27 @@ class Requests:
             written = await self._engine.patch(
                 route.resource, route.namespace, route.name, patch, call, route.part
             )
+        elif verb == "create" and not route.part and route.resource.stored:
+            written = await self._create(route, body, content_type, call)
         else:
             obj, odd = parse(body, content_type, self._engine.registry)
-            if verb == "create" and (route.part or not route.resource.stored):
-                return await self._ask(user, route, obj, call, form)
             if verb == "create":
-                written = await self._engine.create(route.resource, route.namespace, obj, call, odd)
-            else:
-                written = await self._engine.update(
-                    route.resource, route.namespace, route.name, obj, call, route.part, odd
-                )
+                return await self._ask(user, route, obj, call, form)
+            written = await self._engine.update(
+                route.resource, route.namespace, route.name, obj, call, route.part, odd
+            )
         return self._written(route, written, call, form)
+
+    async def _create(self, route: Route, body: bytes, content_type: str, call: Call) -> Written:
+        engine, resource, namespace = self._engine, route.resource, route.namespace
+        as_json = content_type.partition(";")[0] in ("application/json", "")
+        known = engine.templates.find(resource, namespace, body, call) if as_json else None
+        if known is not None and known.template is not None:
+            return await engine.templates.create(resource, namespace, known)
+        obj, odd = parse(body, content_type, engine.registry)
+        written = await engine.create(resource, namespace, obj, call, odd)
+        engine.templates.learn(known, written, call)
+        return written
 
     def _written(self, route: Route, written: Written, call: Call, form: Form) -> Response:
         if route.part == "scale":
@@ -233,6 +243,7 @@ class Requests:
             raise BadRequest("couldn't get version/kind; json parse error: expected an object")
         if route.part == "eviction":
             told = await actions.evict(self._engine, resource, namespace, name, obj, call)
+            return Response(told["code"], negotiation.of_value(told, form), headers_of(form, call))
         elif route.part == "binding" or resource.kind.name == BINDING.name:
             pods = self._engine.registry.by_url("", "v1", "pods")
             assert pods is not None
