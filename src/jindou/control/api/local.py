@@ -18,6 +18,7 @@ from jindou.control.api.engine.commits import Written
 from jindou.control.api.engine.lists import Query
 from jindou.control.api.engine.patches import HOW, Patch
 from jindou.control.api.engine.selection import select
+from jindou.control.api.engine.templates import PREFIXES
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.engine.watches import Start, Told
 from jindou.control.api.resources.registry import Resource
@@ -153,7 +154,8 @@ class LocalClient:
 
     async def _created(self, resource: Resource, namespace: str, obj: Object) -> Written:
         engine, call = self._engine, self._call()
-        known = engine.templates.find(resource, namespace, encoding.body_of(obj), call)
+        body = encoding.body_of(obj) if resource.prefix in PREFIXES else b""
+        known = engine.templates.find(resource, namespace, body, call)
         if known is not None and known.template is not None:
             return await engine.templates.create(resource, namespace, known)
         written = await engine.create(resource, namespace, obj, call)

@@ -12,7 +12,7 @@ from jindou.control.api.engine import deletions, encoding, writes
 from jindou.control.api.engine.calls import Call
 from jindou.control.api.resources.overlay import UNCONDITIONAL_UPDATE_REFUSED
 from jindou.control.api.resources.registry import Resource
-from jindou.control.store import Change, Stale, Store, Stored
+from jindou.control.store import Change, Encode, Stale, Store, Stored
 from jindou.objects.kinds import Object
 
 SETTLE = 10.0  # seconds
@@ -50,10 +50,11 @@ class Commits:
             if self._store.get(key):
                 raise status.already_exists(resource.kind, name)
             return dry(resource, obj, created=True)
+        return await self.fresh(resource, key, name, encoding.encoder(resource, obj))
+
+    async def fresh(self, resource: Resource, key: str, name: str, encode: Encode) -> Written:
         try:
-            stored = await self._store.commit(
-                key, encoding.encoder(resource, obj), expect=0, lazy=is_lease(resource)
-            )
+            stored = await self._store.commit(key, encode, expect=0, lazy=is_lease(resource))
         except Stale as stale:
             await settle(self._store, key, stale.found)
             self.give_back(resource, key)
@@ -70,7 +71,8 @@ class Commits:
         call: Call,
         part: str,
     ) -> Written | None:
-        """`named`: a revision was asked for. None: somebody was quicker, and has made himself seen."""
+        """`named`: a revision was asked for. None: somebody was quicker, and has made himself seen (by a
+        deletion even where one was named: then there is nothing to conflict with)."""
         if writes.same(new, old):
             return Written(stored.value, stored.revision)
         if call.dry_run:
@@ -84,7 +86,7 @@ class Commits:
         except Stale as stale:
             await settle(self._store, stored.key, stale.found)
             self.give_back(resource, stored.key)
-            if named:
+            if named and stale.found:
                 raise status.conflict(resource.kind, old["metadata"]["name"]) from None
             return None
         if gone:

@@ -30,6 +30,7 @@ from jindou.control.api.engine.decoding import check_kind, fit
 from jindou.control.api.engine.places import Places
 from jindou.control.api.engine.removals import Removals
 from jindou.control.api.engine.selection import FactsCache, Selection
+from jindou.control.api.engine.templates import Templates
 from jindou.control.api.engine.watches import Memos, Tell, Watch
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import copy
@@ -57,6 +58,7 @@ class Engine:
         self.chain = Chain()
         self._places = Places(store)
         self._commits = Commits(store, allocation)
+        self.templates = Templates(store, self.chain, self._places, self._commits)
         self._removals = Removals(store, self._places, self.chain)
         self._judges: dict[str, Judge] = {}
         self._completes: dict[str, Complete] = {}
@@ -123,7 +125,7 @@ class Engine:
         if managing:
             self._track(resource, None, obj, call, "")
         self._complete(resource, obj)
-        await admission.admit("create", resource, obj, None, call.user, self.store)
+        await admission.admit("create", resource, obj, None, call.user, self.templates.reads)
         if not self.chain.active:
             return await self._keep_new(resource, obj, call)
         plugins = partial(self._plugins, resource, "create", call)
@@ -137,7 +139,9 @@ class Engine:
     async def _plugins(self, resource: Resource, verb: str, call: Call, review: Review) -> None:
         """Once more, over what a webhook has made of the object."""
         assert review.object is not None
-        await admission.admit(verb, resource, review.object, review.old, call.user, self.store)
+        await admission.admit(
+            verb, resource, review.object, review.old, call.user, self.templates.reads
+        )
 
     async def _keep_new(
         self, resource: Resource, obj: Object, call: Call, review: Review | None = None
@@ -311,7 +315,7 @@ class Engine:
         self._complete(resource, new)
         writes.bump(resource, new, old)
         if not part:
-            await admission.admit("update", resource, new, old, call.user, self.store)
+            await admission.admit("update", resource, new, old, call.user, self.templates.reads)
         review = None
         if self.chain.active:
             new, review = await self._admitted(resource, new, old, call, part)
