@@ -44,7 +44,8 @@ def one(query: Query, name: str) -> str:
 
 
 def flag(query: Query, name: str) -> bool:
-    return one(query, name).lower() in ("true", "1") or query.get(name) == [""]
+    """As the original reads it: whatever is there and is neither 0 nor false."""
+    return name in query and one(query, name).lower() not in ("0", "false")
 
 
 def dry_run_of(values: Sequence[str], kind: str) -> bool:

@@ -20,18 +20,21 @@ from jindou.control.api.engine.selection import FactsCache, Selection
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.status import PageExpired
 from jindou.control.store import Change, Forgotten, Store, Stored
-from jindou.objects.errors import BadRequest, Expired, Invalid, Timeout
+from jindou.objects.errors import BadRequest, Expired, Fault, Invalid, Timeout
 
-VERSION = "meta.k8s.io/v1"
+META = "meta.k8s.io"
+VERSION = f"{META}/v1"
+MATCH = "resourceVersionMatch"
 
 
 class Query(NamedTuple):
-    """What a list asks for; `match` is resourceVersionMatch."""
+    """What a list or a watch asks for; `match` is resourceVersionMatch."""
 
     limit: int = 0
     token: str = ""
     revision: str = ""
     match: str = ""
+    initial: bool | None = None  # sendInitialEvents, of a watch
 
 
 class Page(NamedTuple):
@@ -44,8 +47,10 @@ class Page(NamedTuple):
 def read(
     store: Store, resource: Resource, selection: Selection, query: Query, facts: FactsCache
 ) -> Page:
-    """Raises Expired, Timeout (a revision of the future) and BadRequest."""
+    """Raises Expired, Timeout (a revision of the future), BadRequest and Invalid."""
     check(query)
+    if query.revision == "0":
+        query = query._replace(limit=0)
     prefix = f"{resource.prefix}{selection.namespace}/" if selection.namespace else resource.prefix
     after, revision = "", store.revision
     if query.token:
@@ -55,7 +60,7 @@ def read(
     elif query.revision not in ("", "0"):
         revision = wanted_revision(query, store.revision)
     if revision > store.revision:
-        raise too_new(revision, store.revision)
+        raise too_new(revision, store.revision, again=not exact(query) and not query.token)
     if selection.name and not query.limit and revision == store.revision:
         items: Sequence[Stored] = named(store, resource, selection)
     elif revision == store.revision:
@@ -70,38 +75,93 @@ def read(
     return paged(resource, chosen(resource, items, selection, facts), revision, selection, query)
 
 
-def check(query: Query) -> None:
-    match, revision = query.match, query.revision
-    says = ""
-    if revision and not revision.isdigit():
-        raise BadRequest(
-            f'resourceVersion: Invalid value: "{revision}": strconv.ParseUint: parsing "{revision}": invalid syntax'
-        )
-    if match and match not in ("Exact", "NotOlderThan"):
-        says = f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
-    elif match and query.token:
-        says = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided"
-    elif match and not revision:
-        says = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
-    elif match == "Exact" and revision == "0":
-        says = 'resourceVersionMatch: Forbidden: resourceVersionMatch "Exact" is forbidden for resourceVersion "0"'
-    if says:
-        raise Invalid(f'ListOptions.meta.k8s.io "" is invalid: {says}')
-    if query.token and revision not in ("", "0"):
+def check(query: Query, watching: bool = False) -> None:
+    """Raises Invalid for options that exclude each other, BadRequest for a revision that is none."""
+    faults = watch_faults(query) if watching else list_faults(query)
+    if faults:
+        raise refused(faults)
+    if query.token and query.revision not in ("", "0") and not watching:
         raise BadRequest("specifying resource version is not allowed when using continue")
+    if query.revision and not query.revision.isdigit():
+        says = f'resourceVersion: Invalid value: "{query.revision}": strconv.ParseUint: parsing "{query.revision}": invalid syntax'
+        raise BadRequest(says if watching else f"invalid resource version: {says}")
+
+
+def list_faults(query: Query) -> list[Fault]:
+    match, found = query.match, []
+    if match:
+        if not query.revision:
+            found.append(forbidden(f"{MATCH} is forbidden unless resourceVersion is provided"))
+        if query.token:
+            found.append(forbidden(f"{MATCH} is forbidden when continue is provided"))
+        if match not in ("Exact", "NotOlderThan"):
+            found.append(unsupported(match, ("Exact", "NotOlderThan", "")))
+        if match == "Exact" and query.revision == "0":
+            found.append(forbidden(f'{MATCH} "exact" is forbidden for resourceVersion "0"'))
+    if query.initial is not None:
+        found.append(forbidden("sendInitialEvents is forbidden for list", "sendInitialEvents"))
+    return found
+
+
+def watch_faults(query: Query) -> list[Fault]:
+    match, found = query.match, []
+    if query.initial is not None and match != "NotOlderThan":
+        found.append(forbidden(f"sendInitialEvents requires setting {MATCH} to NotOlderThan"))
+    if match:
+        if query.initial is None:
+            says = f"{MATCH} is forbidden for watch unless sendInitialEvents is provided"
+            found.append(forbidden(says))
+        if match != "NotOlderThan":
+            found.append(unsupported(match, ("NotOlderThan",)))
+        if query.token:
+            found.append(forbidden(f"{MATCH} is forbidden when continue is provided"))
+    return found
+
+
+def forbidden(says: str, field: str = MATCH) -> Fault:
+    return Fault("FieldValueForbidden", f"Forbidden: {says}", field)
+
+
+def unsupported(value: str, known: Sequence[str]) -> Fault:
+    told = ", ".join(f'"{name}"' for name in known)
+    return Fault(
+        "FieldValueNotSupported", f'Unsupported value: "{value}": supported values: {told}', MATCH
+    )
+
+
+def refused(faults: Sequence[Fault]) -> Invalid:
+    told = [f"{fault.field}: {fault.message}" for fault in faults]
+    text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
+    kind = "ListOptions"
+    return Invalid(f'{kind}.{META} "" is invalid: {text}', {"group": META, "kind": kind}, faults)
+
+
+def exact(query: Query) -> bool:
+    return query.match == "Exact" or (not query.match and bool(query.limit))
 
 
 def wanted_revision(query: Query, current: int) -> int:
     """The revision to show: N exactly where that is asked for, else the present, if it is not older."""
     number = int(query.revision)
-    exact = query.match == "Exact" or (not query.match and query.limit)
-    return number if exact or number > current else current
+    return number if exact(query) or number > current else current
 
 
-def too_new(wanted: int, current: int) -> Timeout:
-    says = f"Too large resource version: {wanted}, current: {current}"
-    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
-    return Timeout(says, {"causes": causes, "retryAfterSeconds": 1})
+def too_new(wanted: int, current: int, again: bool = True) -> Timeout:
+    """`again` where the revision may come: the client is told to ask once more."""
+    says = f"Timeout: Too large resource version: {wanted}, current: {current}"
+    details: dict[str, object] = {
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    }
+    if again:
+        details["retryAfterSeconds"] = 1
+    return Timeout(says, details)
+
+
+def awaited(query: Query) -> int:
+    """The revision that has to be reached before the present may be shown; 0: none."""
+    if query.token or exact(query) or not query.revision.isdigit():
+        return 0
+    return int(query.revision)
 
 
 def named(store: Store, resource: Resource, selection: Selection) -> list[Stored]:
@@ -165,11 +225,22 @@ def make_token(revision: int, start: str) -> str:
 
 
 def parse_token(token: str) -> tuple[int, str]:
+    """Revision (-1: the present) and where to go on; raises BadRequest for what we never gave."""
+    says = "continue key is not valid"
     try:
         held = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        revision, start = held["rv"], held["start"]
-        if held["v"] != VERSION or not isinstance(revision, int) or not isinstance(start, str):
-            raise ValueError
-    except (binascii.Error, ValueError, KeyError, TypeError):
-        raise BadRequest("continue key is not valid") from None
-    return revision, start.rstrip("\0")
+        revision, start = held.get("rv", 0), held.get("start", "")
+        if held.get("v") != VERSION:
+            says += f": server does not recognize this encoded version {held.get('v', '')}"
+        elif not isinstance(start, str) or not _inside(start):
+            says += f": {start}"
+        elif isinstance(revision, int) and revision:
+            return revision, start.rstrip("\0")
+    except (binascii.Error, ValueError, AttributeError) as error:
+        says += f": {error}"
+    raise BadRequest(f"invalid continue token: {says}")
+
+
+def _inside(start: str) -> bool:
+    """Is it a place below the prefix that it is looked up under?"""
+    return bool(start) and not {"", ".", ".."} & set(start.removeprefix("/").split("/"))

@@ -11,11 +11,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from jindou.control.api.engine import encoding
+from jindou.control.api.engine import encoding, lists
 from jindou.control.api.engine.selection import FactsCache, Selection
 from jindou.control.api.resources.registry import Resource
 from jindou.control.store import Change, Store, Stored
-from jindou.objects.errors import BadRequest, Invalid
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -38,27 +37,18 @@ class Start(NamedTuple):
     after: int | None = None
     bookmarks: bool = False
     initial: bool = False  # sendInitialEvents: a bookmark says where the present has been reached
+    awaited: int = 0  # the present has to have reached this revision first
 
 
-def start_of(revision: str, match: str, bookmarks: bool, initial: str, current: int) -> Start:
+def start_of(query: lists.Query, bookmarks: bool, current: int) -> Start:
     """Raises BadRequest or Invalid for a combination that makes no sense."""
-    if revision and not revision.isdigit():
-        raise BadRequest(
-            f'Invalid value: "{revision}": strconv.ParseUint: parsing "{revision}": invalid syntax'
-        )
-    if initial not in ("", "true", "false"):
-        raise BadRequest(f'strconv.ParseBool: parsing "{initial}": invalid syntax')
-    if initial:
-        if match != "NotOlderThan":
-            says = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            raise Invalid(f'ListOptions.meta.k8s.io "" is invalid: {says}')
-        if initial == "true":
-            return Start(None, bookmarks, initial=bookmarks)
-        return Start(int(revision) if revision not in ("", "0") else current, bookmarks)
-    if match:
-        says = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        raise Invalid(f'ListOptions.meta.k8s.io "" is invalid: {says}')
-    return Start(None if revision in ("", "0") else int(revision), bookmarks)
+    lists.check(query, watching=True)
+    known = query.revision not in ("", "0")
+    if query.initial:
+        return Start(None, bookmarks, bookmarks, int(query.revision) if known else 0)
+    if query.initial is not None:
+        return Start(int(query.revision) if known else current, bookmarks)
+    return Start(int(query.revision) if known else None, bookmarks)
 
 
 class Memos:

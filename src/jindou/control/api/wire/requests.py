@@ -15,31 +15,40 @@ from jindou.control.api import status
 from jindou.control.api.access import reviews
 from jindou.control.api.access.guard import Access, User
 from jindou.control.api.access.tokens import Tokens
-from jindou.control.api.engine import actions, admitting, encoding, patches
+from jindou.control.api.engine import actions, admitting, encoding, lists, patches
 from jindou.control.api.engine.calls import Call, call_of, delete_options, flag, one
 from jindou.control.api.engine.commits import Written
 from jindou.control.api.engine.decoding import check_kind, fit, parse
-from jindou.control.api.engine.lists import Query
 from jindou.control.api.engine.pods import BINDING
 from jindou.control.api.engine.selection import Selection, select
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.engine.watches import start_of
-from jindou.control.api.wire import connections, negotiation
+from jindou.control.api.wire import connections, messages, negotiation
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
 from jindou.control.api.wire.negotiation import Form, accepted
 from jindou.control.api.wire.routes import Route, Routes
 from jindou.control.api.wire.streams import WatchStream
+from jindou.control.api.wire.waiting import reached
 from jindou.control.store import Forgotten, StoreFailed
 from jindou.objects.errors import (
     BadRequest,
     CloudError,
-    Invalid,
     MethodNotAllowed,
+    NotAcceptable,
     TooLarge,
 )
 from jindou.objects.kinds import Object
-from jindou.transport import Answer, BodyTooLarge, Headers, Request, Response, Streamed
+from jindou.transport import (
+    Answer,
+    BodyTooLarge,
+    Headers,
+    Request,
+    Response,
+    Streamed,
+    Upgraded,
+    websocket,
+)
 
 JSON_HEADERS: Headers = (
     ("Content-Type", "application/json"),
@@ -49,6 +58,7 @@ CONNECT = frozenset({"exec", "attach", "portforward", "log", "proxy"})
 ALWAYS_CREATE = frozenset({"exec", "attach", "portforward"})
 LIMIT = 3 * 1024 * 1024
 Report = Callable[[Exception, Any], None]
+Read = Callable[[Route, Request], Answer | Awaitable[Answer]]
 
 
 class Requests:
@@ -111,16 +121,13 @@ class Requests:
             verb = "create" if route.part in ALWAYS_CREATE else route.verb(method, False)
             self._allow(user, route, verb)
             return self._guarded(self._connected(user, route, request), request)
-        query = request.query
-        watching = method == "GET" and not route.part and flag(query, "watch")
-        verb = route.verb(method, watching)
+        asked = not route.name and flag(request.query, "watch")
+        verb = route.verb(method, asked)
         self._allow(user, route, verb)
-        if watching:
+        if verb == "watch":
             return self._watch(route, request)
-        if verb == "list":
-            return self._list(route, request)
-        if verb == "get":
-            return self._get(route, request)
+        if verb in ("get", "list"):
+            return self._read(verb, route, request)
         return self._guarded(self._write(verb, user, route, request), request)
 
     def _allow(self, user: User, route: Route, verb: str) -> None:
@@ -155,26 +162,39 @@ class Requests:
         form = included(form, request)
         return Response(200, negotiation.of_object(resource, stored.value, form), headers_of(form))
 
+    def _read(self, verb: str, route: Route, request: Request) -> Answer | Awaitable[Answer]:
+        """A get or list, once the revision that it names has been reached."""
+        read = self._get if verb == "get" else self._list
+        query = list_query(request)
+        if verb == "get" and query.revision and not query.revision.isdigit():
+            lists.check(lists.Query(revision=query.revision))
+        revision = int(query.revision) if verb == "get" and query.revision else lists.awaited(query)
+        if revision <= self._engine.store.revision:
+            return read(route, request)
+        return self._guarded(self._read_later(revision, read, route, request), request)
+
+    async def _read_later(
+        self, revision: int, read: Read, route: Route, request: Request
+    ) -> Answer:
+        await reached(self._engine.store, revision)
+        answer = read(route, request)
+        return answer if isinstance(answer, (Response, Streamed, Upgraded)) else await answer
+
     def _list(self, route: Route, request: Request) -> Answer | Awaitable[Answer]:
         form = included(accepted(request.headers.get("accept", "")), request)
-        query = request.query
-        if one(query, "sendInitialEvents"):
-            says = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"
-            raise Invalid(f'ListOptions.meta.k8s.io "" is invalid: {says}')
         page = self._engine.page(route.resource, selection_of(route, request), list_query(request))
         body = negotiation.of_page(route.resource, page, form)
         return self._documents.packed(request, body, headers_of(form))
 
-    def _watch(self, route: Route, request: Request) -> Streamed:
+    def _watch(self, route: Route, request: Request) -> Answer:
         query = request.query
         form = included(accepted(request.headers.get("accept", "")), request)
-        start = start_of(
-            one(query, "resourceVersion"), one(query, "resourceVersionMatch"), flag(query, "allowWatchBookmarks"),
-            one(query, "sendInitialEvents"), self._engine.store.revision,
-        )  # fmt: skip
-        seconds = one(query, "timeoutSeconds")
-        if seconds and not seconds.isdigit():
-            raise BadRequest(f'strconv.ParseInt: parsing "{seconds}": invalid syntax')
+        if form.kind == "yaml":
+            raise NotAcceptable(
+                "only the following media types are accepted: application/json;stream=watch"
+            )
+        store = self._engine.store
+        start = start_of(list_query(request), flag(query, "allowWatchBookmarks"), store.revision)
         selection = selection_of(route, request)
         if route.name:
             if selection.name and selection.name != route.name:
@@ -182,9 +202,13 @@ class Requests:
                     "fieldSelector metadata.name doesn't match the name of the request"
                 )
             selection = selection._replace(name=route.name)
-        stream = WatchStream(
-            self._engine, route.resource, selection, start, form, float(seconds or 0)
-        )
+        seconds = float(max(0, number(request, "timeoutSeconds")))
+        stream = WatchStream(self._engine, route.resource, selection, start, form, seconds)
+        if websocket.wanted(request) and not request.http2:
+            try:
+                return messages.upgraded(request, stream.begin)
+            except websocket.BadHandshake as bad:
+                raise BadRequest(str(bad)) from None
         return Streamed(200, stream.begin, headers_of(form))
 
     # ------------------------------------------------------------ writes
@@ -313,16 +337,22 @@ def selection_of(route: Route, request: Request) -> Selection:
     )
 
 
-def list_query(request: Request) -> Query:
+def list_query(request: Request) -> lists.Query:
     query = request.query
     if not query:
-        return Query()
-    limit = one(query, "limit")
-    if limit and not limit.isdigit():
-        raise BadRequest(f'strconv.ParseInt: parsing "{limit}": invalid syntax')
-    return Query(
-        int(limit or 0),
+        return lists.Query()
+    number(request, "timeoutSeconds")
+    return lists.Query(
+        max(0, number(request, "limit")),
         one(query, "continue"),
         one(query, "resourceVersion"),
         one(query, "resourceVersionMatch"),
+        flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None,
     )
+
+
+def number(request: Request, name: str) -> int:
+    text = one(request.query, name)
+    if text and not text.removeprefix("-").isdigit():
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    return int(text or 0)

@@ -20,6 +20,7 @@ class Route(NamedTuple):
     name: str = ""
     part: str = ""
     rest: str = ""  # behind a proxy subresource, with its slash
+    watching: bool = False  # by the path itself, /api/v1/watch/...
 
     def asked(self, verb: str) -> Asked:
         kind = self.resource.kind
@@ -28,6 +29,8 @@ class Route(NamedTuple):
 
     def verb(self, method: str, watching: bool) -> str:
         """In the words of RBAC; "" for a method that no resource has."""
+        if self.watching:
+            return "watch" if method in ("GET", "HEAD") else ""
         if method in ("GET", "HEAD"):
             return "watch" if watching else "get" if self.name else "list"
         if method == "DELETE":
@@ -75,6 +78,9 @@ def parse(path: str, registry: Registry) -> Route | None:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return None
+    watching = rest[0] == "watch" and len(rest) > 1
+    if watching:
+        rest = rest[1:]
     namespace = ""
     if (
         rest[0] == "namespaces"
@@ -89,10 +95,10 @@ def parse(path: str, registry: Registry) -> Route | None:
     part = rest[2] if len(rest) > 2 else ""
     tail = behind(path, len(parts) - len(rest) + 3) if part else ""
     if (name and resource.kind.namespaced and not namespace) or (
-        part and part not in resource.subresources
+        part and (watching or part not in resource.subresources)
     ):
         return None
-    return Route(resource, namespace, name, part, tail)
+    return Route(resource, namespace, name, part, tail, watching)
 
 
 def behind(path: str, count: int) -> str:

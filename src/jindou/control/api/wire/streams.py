@@ -13,10 +13,13 @@ from jindou.control.api.engine.watches import Start, Told
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.wire import negotiation
 from jindou.control.api.wire.negotiation import Form
-from jindou.control.store import Forgotten
+from jindou.control.api.wire.waiting import reached
+from jindou.control.store import Change, Forgotten
+from jindou.objects.errors import Timeout
 from jindou.transport import Sink
 
 BOOKMARKS = 60.0  # seconds between them
+DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions/"
 SHORTEST = 1800.0  # of a watch that names no time; the longest is twice that
 MOST_PENDING = 32 * 1024 * 1024  # bytes that a slow watcher may owe before it is dropped
 
@@ -43,18 +46,42 @@ class WatchStream:
         self._told = -1  # the last revision that a bookmark has told
         self._timers: list[asyncio.TimerHandle] = []
         self._watch = engine.watch(resource, selection, self._tell)
+        self._waiting: asyncio.Future[None] | None = None
+        self._unfollow: Callable[[], None] | None = None  # the definition of a custom kind
 
     def begin(self, sink: Sink) -> None:
         self._sink = sink
         sink.on_close(self._closed)
+        if self._start.awaited > self._engine.store.revision:
+            self._waiting = asyncio.ensure_future(self._begin_later(sink))
+        else:
+            self._begin(sink)
+
+    async def _begin_later(self, sink: Sink) -> None:
+        try:
+            await reached(self._engine.store, self._start.awaited)
+        except Timeout as error:
+            self._refuse(sink, error)
+        else:
+            self._begin(sink)
+
+    def _refuse(self, sink: Sink, error: Exception) -> None:
+        """After its head an answer can only be ended by an event that says why."""
+        sink.write(negotiation.of_error(status.of(error)))
+        sink.close()
+
+    def _begin(self, sink: Sink) -> None:
         try:
             self._watch.begin(self._start)
         except Forgotten as forgotten:
-            sink.write(negotiation.of_error(status.of(forgotten)))
-            sink.close()
+            self._refuse(sink, forgotten)
             return
         if self._sink is None:
             return
+        if self._resource.custom:
+            self._unfollow = self._engine.store.watch(
+                DEFINITIONS, self._engine.store.revision, self._redefined
+            )
         if self._start.initial:
             self._bookmark(initial=True)
         self._later(self._seconds, self._finish)
@@ -64,9 +91,21 @@ class WatchStream:
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(seconds, call))
 
+    def _redefined(self, changes: Sequence[Change]) -> None:
+        """The watches of a kind end with it."""
+        kind = self._resource.kind
+        gone = self._engine.registry.by_url(kind.group, kind.version, kind.plural) is None
+        if gone and self._sink is not None:
+            self._sink.close()
+
     def _closed(self) -> None:
         self._sink = None
         self._watch.end()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self._unfollow is not None:
+            self._unfollow()
+            self._unfollow = None
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
