@@ -60,8 +60,8 @@ class Answer(NamedTuple):
 class Watch:
     """One open watch. `next` gives the next event, or None when the server has ended the stream."""
 
-    def __init__(self, connection: http.client.HTTPConnection, answer: Any) -> None:
-        self._connection, self._answer = connection, answer
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
         self.code, self.headers = answer.status, answer.headers
 
     def next(self) -> Any:
@@ -78,22 +78,23 @@ class Watch:
                 return event
         raise AssertionError("the watch ended first")
 
-    def close(self) -> None:
-        self._answer.close()
-        self._connection.close()
-
 
 class Api:
     """A cluster, as one user. `as_` impersonates; `bare` is nobody at all."""
 
     def __init__(
-        self, url: str, context: ssl.SSLContext, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        context: ssl.SSLContext,
+        headers: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self.url, self._context, self._headers = urlsplit(url), context, dict(headers or {})
+        self.patience = patience  # seconds
         self._connection: http.client.HTTPSConnection | None = None
 
     @classmethod
-    def of_kubeconfig(cls, path: str) -> Api:
+    def of_kubeconfig(cls, path: str, patience: float = PATIENCE) -> Api:
         config = yaml.safe_load(Path(path).read_text())
         context = next(c for c in config["contexts"] if c["name"] == config["current-context"])
         cluster = _named(config["clusters"], context["context"]["cluster"])["cluster"]
@@ -106,7 +107,7 @@ class Api:
             headers["Authorization"] = f"Bearer {token}"
         if certificate := _data(user, "client-certificate"):
             _load(tls, certificate, _data(user, "client-key") or "")
-        return cls(cluster["server"], tls, headers)
+        return cls(cluster["server"], tls, headers, patience)
 
     def as_(self, user: str, *groups: str) -> Api:
         """The same cluster as another user, who has no right but those that groups give."""
@@ -140,7 +141,8 @@ class Api:
             answer = self._send(
                 self._connection, method, _with(path, query), body, kind, accept, headers
             )
-            return Answer(answer.status, answer.headers, answer.read())
+            with contextlib.closing(answer):
+                return Answer(answer.status, answer.headers, answer.read())
         except BaseException:
             self.close()
             raise
@@ -164,12 +166,10 @@ class Api:
     def watch(self, path: str, *, accept: str = JSON, **query: Any) -> Iterator[Watch]:
         connection = self._connect()
         query = {"watch": "true", "timeoutSeconds": int(PATIENCE), **query}
-        answer = self._send(connection, "GET", _with(path, query), None, JSON, accept, None)
-        watch = Watch(connection, answer)
-        try:
-            yield watch
-        finally:
-            watch.close()
+        with contextlib.closing(connection):
+            answer = self._send(connection, "GET", _with(path, query), None, JSON, accept, None)
+            with contextlib.closing(answer):
+                yield Watch(answer)
 
     def until(self, path: str, wanted: Callable[[Any], Any]) -> Any:
         """The object at a path, as soon as it is as wanted; it may not be there yet."""
@@ -208,7 +208,7 @@ class Api:
 
     def _connect(self) -> http.client.HTTPSConnection:
         host, port = self.url.hostname or "", self.url.port
-        return http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=self._context)
+        return http.client.HTTPSConnection(host, port, timeout=self.patience, context=self._context)
 
     def _send(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any,
