@@ -10,6 +10,8 @@ import pytest
 
 from jindou.control.api.access.guard import CONTROLLERS
 from jindou.control.api.admission import limits
+from jindou.control.api.admission.chain import Chain, Review
+from jindou.control.api.admission.limit_ranger import LimitRanger
 from jindou.control.api.admission.plugins import TOKEN_PATH, admit
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.resources.schema import copy
@@ -34,6 +36,11 @@ def admitted(obj: Any, stored: Stored, verb: str = "create") -> Any:
             value = {"metadata": {"name": key.rpartition("/")[2]}, **held}
             await store.commit(key, lambda _, value=value: orjson.dumps(value))  # type: ignore[misc]
         await admit(verb, resource, obj, None, CONTROLLERS, store)
+        judge = LimitRanger(store, Chain())
+        if judge.concerns(verb.upper(), resource, ""):
+            await judge.admit(
+                Review("CREATE", resource, "", resource.kind, "d", "", obj, None, None, CONTROLLERS, False, [])
+            )  # fmt: skip
 
     asyncio.run(main())
     return obj

@@ -11,12 +11,16 @@ from jindou.control.api import bootstrap
 from jindou.control.api.access.guard import CONTROLLERS, Access, User
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.admission.allocation import Allocation
+from jindou.control.api.admission.limit_ranger import LimitRanger
+from jindou.control.api.admission.pod_security import PodSecurity
 from jindou.control.api.admission.quota import Quotas
 from jindou.control.api.custom import CustomResources
 from jindou.control.api.engine.cleanup import Cleanup
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.local import LocalClient
 from jindou.control.api.resources.registry import Registry
+from jindou.control.api.webhooks import admission as webhooks
+from jindou.control.api.webhooks.clients import Clients
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
 from jindou.control.api.wire.requests import Requests
@@ -61,12 +65,20 @@ class ApiServer:
         self._custom.start()
         allocation = Allocation(store, settings.service_cidr, settings.service_cidr6)
         self.engine = Engine(store, self.registry, allocation)
-        self._quotas = Quotas(store, self.registry, self.engine.chain)
+        chain = self.engine.chain
+        self._judges = (
+            LimitRanger(store, chain),
+            PodSecurity(store, chain),
+            Quotas(store, self.registry, chain),
+        )
         definitions = self.registry.by_url(
             "apiextensions.k8s.io", "v1", "customresourcedefinitions"
         )
         assert definitions is not None
         self.engine.extend(definitions.prefix, self._custom.validate, self._custom.complete)
+        self._webhooks = Clients(store)
+        for place, part in webhooks.parts(store, self.registry, self._webhooks):
+            part.start(self.engine.chain, place)
         address = f"{settings.api_address}:{settings.api_port}"
         self._cleanup = Cleanup(self.engine, self.registry)
         self._documents = Documents(store, self.registry, self.access, tokens, address)
@@ -79,7 +91,8 @@ class ApiServer:
         """Write what every cluster has from the beginning; what is there already stays. `address` is
         where pods reach the API ("": where it listens)."""
         await bootstrap.bootstrap(self.local(), self._settings, address)
-        self._quotas.start()
+        for judge in self._judges:
+            judge.start()
         self._cleanup.start()
 
     def local(self, user: User = CONTROLLERS, manager: str = "") -> LocalClient:
@@ -89,8 +102,10 @@ class ApiServer:
         """/readyz fails from now on, and nothing goes on in the background."""
         self._documents.ready = False
         self._cleanup.stop()
-        self._quotas.close()
+        for judge in self._judges:
+            judge.close()
         self._connect.close()
+        self._webhooks.close()
 
 
 def _report(error: Exception, request: Any) -> None:

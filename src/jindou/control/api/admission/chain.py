@@ -6,7 +6,8 @@ object. Validating: our own plugins, policies, webhooks, and the quota last.
 
 To take part, give an object with the two methods of `Part` to `Chain.plug` and call
 `Chain.refresh` whenever what it `concerns` may have changed. A mutating part changes
-`review.object` (in place, or by another); a validating part raises a CloudError. What a part has
+`review.object` (in place, or by another) and then calls `review.shape()`; each part may refuse by
+raising a CloudError. What a part has
 taken for a write that may yet fail it gives back in a function that it appends to `review.undo`.
 While no part is plugged in that concerns anything, `Chain.active` is False, and that is all that
 a write pays for. Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
@@ -49,6 +50,12 @@ class Review:
     undo: list[Callable[[], None]] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)  # of a part, from round to round
     hands: Hands | None = None
+    fit: Callable[[Review], None] | None = None  # of the engine
+
+    def shape(self) -> None:
+        """To be called after every change of `object`: it fits its schema again, with defaults."""
+        if self.fit is not None:
+            self.fit(self)
 
     def withdraw(self) -> None:
         """The write came to nothing: what was taken for it is given back."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import canonical, parse
+from jindou.objects.quotas import pod_total
 
 
 def of_type(held: Object, kind: str) -> Iterator[Mapping[str, Any]]:
@@ -75,19 +75,8 @@ def claim_faults(spec: Object, held: Object) -> list[str]:
 
 
 def total(spec: Object, part: str) -> dict[str, str]:
-    """Of all containers; an init container counts where it alone needs more."""
-    sums: dict[str, Decimal] = {}
-    for container in spec.get("containers") or ():
-        for name, quantity in ((container.get("resources") or {}).get(part) or {}).items():
-            sums[name] = sums.get(name, Decimal(0)) + parse(quantity)
-    for container in spec.get("initContainers") or ():
-        for name, quantity in ((container.get("resources") or {}).get(part) or {}).items():
-            sums[name] = max(sums.get(name, Decimal(0)), parse(quantity))
-    return {name: _shown(value) for name, value in sums.items()}
-
-
-def _shown(value: Decimal) -> str:
-    return canonical(f"{value:f}")
+    """Of the Pod as a whole, without the overhead of its runtime class."""
+    return {name: str(value) for name, value in pod_total({**spec, "overhead": {}}, part).items()}
 
 
 def faults(

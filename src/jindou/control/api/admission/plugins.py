@@ -277,15 +277,15 @@ def _add_missing(spec: Object, name: str, items: Iterable[Any]) -> None:
 
 
 def limit(pod: Object, ranges: list[Object]) -> None:
-    notes = [note for held in ranges for note in limits.fill(pod["spec"], held)]
-    if notes:
-        annotations = pod["metadata"].setdefault("annotations", {})
-        annotations["kubernetes.io/limit-ranger"] = "LimitRanger plugin set: " + "; ".join(notes)
-        if "qosClass" in (pod.get("status") or {}):
-            pod["status"]["qosClass"] = qos_class(pod["spec"])
-    _refuse_faults(
-        "pods", pod, [f for held in ranges for f in limits.pod_faults(pod["spec"], held)]
-    )
+    """Whether what it leaves is within the limits is judged when all that mutate have been asked."""
+    for held in ranges:
+        if notes := limits.fill(pod["spec"], held):
+            annotations = pod["metadata"].setdefault("annotations", {})
+            annotations["kubernetes.io/limit-ranger"] = (
+                f"LimitRanger plugin set: {'; '.join(notes)}"
+            )
+    if ranges and "qosClass" in (pod.get("status") or {}):
+        pod["status"]["qosClass"] = qos_class(pod["spec"])
 
 
 def admit_claim(claim: Object, store: Store) -> None:
@@ -303,14 +303,3 @@ def admit_claim(claim: Object, store: Store) -> None:
                 for found in classes
                 if found["metadata"]["creationTimestamp"] == newest
             )
-    ranges = objects(store, f"core/limitranges/{claim['metadata']['namespace']}/")
-    _refuse_faults(
-        "persistentvolumeclaims",
-        claim,
-        [fault for held in ranges for fault in limits.claim_faults(spec, held)],
-    )
-
-
-def _refuse_faults(kind: str, obj: Object, faults: list[str]) -> None:
-    if faults:
-        raise refused(kind, obj, faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]")
