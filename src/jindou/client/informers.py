@@ -1,7 +1,7 @@
 """What the API holds of one kind, kept up to date here: list once, then watch.
 
-Held are compact bytes, decoded for whoever asks, so thousands of unchanged objects cost neither
-time nor collector pauses. Handlers are called in the order of the changes, on the event loop, with
+Held are compact bytes (in the process of the store, the store's own), decoded for whoever asks, so
+thousands of unchanged objects cost neither time nor collector pauses. Handlers are called in the order of the changes, on the event loop, with
 objects that they must not change. A relist after a gap tells the deletions that were missed.
 """
 
@@ -16,6 +16,7 @@ import orjson
 
 from jindou.client import Client, Event
 from jindou.client.retry import Backoff
+from jindou.client.shared import CanShare, Shared, bare_object
 from jindou.objects.errors import CloudError, Expired, Timeout
 from jindou.objects.kinds import Kind, Object
 
@@ -73,6 +74,9 @@ class Informer:
         self._labels = labels
         self._fields = fields
         self._keep = keep
+        self._sharing = client if isinstance(client, CanShare) else None
+        self._whole = keep is None or keep is without_managed_fields  # then bytes can be shared
+        self._decode = bare_object if keep is without_managed_fields else _decode
         self._held: dict[Key, Held] = {}
         self._handlers: list[Handler] = []
         self._indexes: dict[str, Keys] = {}
@@ -83,14 +87,14 @@ class Informer:
 
     def get(self, namespace: str, name: str) -> Object | None:
         held = self._held.get((namespace, name))
-        return None if held is None else _decode(held.data)
+        return None if held is None else self._decode(held.data)
 
     def has(self, namespace: str, name: str) -> bool:
         return (namespace, name) in self._held
 
     def all(self, namespace: str = "") -> list[Object]:
         return [
-            _decode(held.data)
+            self._decode(held.data)
             for key, held in self._held.items()
             if not namespace or key[0] == namespace
         ]
@@ -107,10 +111,10 @@ class Informer:
             return
         self._indexes[name] = keys
         for key, held in list(self._held.items()):
-            self._hold(key, _decode(held.data))
+            self._hold(key, self._decode(held.data), held.data)
 
     def by(self, name: str, key: str) -> list[Object]:
-        return [_decode(self._held[found].data) for found in self._index.get((name, key), ())]
+        return [self._decode(self._held[found].data) for found in self._index.get((name, key), ())]
 
     def names_by(self, name: str, key: str) -> list[Key]:
         return list(self._index.get((name, key), ()))
@@ -119,7 +123,7 @@ class Informer:
         """Call `handler` with each change; with all that is held already, at once."""
         self._handlers.append(handler)
         for held in list(self._held.values()):
-            self._tell((handler,), None, _decode(held.data))
+            self._tell((handler,), None, self._decode(held.data))
 
     async def caught_up(self, revision: str, timeout: float = 30.0) -> bool:
         """Wait until what is held here includes a write that returned `revision`."""
@@ -152,9 +156,7 @@ class Informer:
                     listed = True
                     self.synced.set()
                     backoff.reset()
-                async for event in self._watch():
-                    self._take(event)
-                    backoff.reset()
+                await self._follow(backoff)
                 continue
             except (Expired, Timeout):  # forgotten, or not reached yet: the store was replaced
                 listed = False
@@ -166,19 +168,48 @@ class Informer:
             await asyncio.sleep(backoff.delay())
 
     async def _list(self) -> None:
-        listing = await self._client.find(
-            self.kind, self._namespace, labels=self._labels, fields=self._fields
-        )
         found: set[Key] = set()
-        for obj in listing.items:
-            key = _key(obj)
-            found.add(key)
-            held = self._held.get(key)
-            if held is None or held.revision != obj["metadata"].get("resourceVersion"):
-                self._put(key, obj)
+        if self._sharing is not None:
+            many, revision = self._sharing.held(
+                self.kind, self._namespace, self._labels, self._fields
+            )
+            for data in many:
+                found.add(self._listed(self._shown(data), data))
+        else:
+            listing = await self._client.find(
+                self.kind, self._namespace, labels=self._labels, fields=self._fields
+            )
+            revision = listing.revision
+            for obj in listing.items:
+                found.add(self._listed(obj))
         for key in [key for key in self._held if key not in found]:
             self._remove(key)
-        self._reached(listing.revision)
+        self._reached(revision)
+
+    def _listed(self, obj: Object, data: bytes = b"") -> Key:
+        key = _key(obj)
+        held = self._held.get(key)
+        if held is None or held.revision != obj["metadata"].get("resourceVersion"):
+            self._put(key, obj, data)
+        return key
+
+    def _shown(self, data: bytes) -> Object:
+        """The object of shared bytes, as `keep` expects it."""
+        return _decode(data) if self._keep is None else bare_object(data)
+
+    async def _follow(self, backoff: Backoff) -> None:
+        if self._sharing is None:
+            async for event in self._watch():
+                self._take(event)
+                backoff.reset()
+            return
+        told: Shared
+        async for batch in self._sharing.follow(
+            self.kind, self._namespace, self._labels, self._fields, self.revision
+        ):
+            for told in batch:
+                self._take(Event(told.type, self._shown(told.data)), told.data)
+            backoff.reset()
 
     def _watch(self) -> AsyncIterator[Event]:
         return self._client.watch(
@@ -189,12 +220,12 @@ class Informer:
             after=self.revision,
         )
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event, data: bytes = b"") -> None:
         obj = event.object
         if event.type == "DELETED":
             self._remove(_key(obj), obj)
         elif event.type != "BOOKMARK":
-            self._put(_key(obj), obj)
+            self._put(_key(obj), obj, data)
         self._reached(obj["metadata"].get("resourceVersion") or self.revision)
 
     def _reached(self, revision: str) -> None:
@@ -203,27 +234,28 @@ class Informer:
             if not waiter.done() and self._seen(awaited):
                 waiter.set_result(None)
 
-    def _put(self, key: Key, obj: Object) -> None:
+    def _put(self, key: Key, obj: Object, data: bytes = b"") -> None:
         obj.setdefault("apiVersion", self.kind.api_version)
         obj.setdefault("kind", self.kind.name)
         if self._keep is not None:
             obj = self._keep(obj)
         before = self._held.get(key)
-        old = None if before is None or not self._handlers else _decode(before.data)
+        old = None if before is None or not self._handlers else self._decode(before.data)
         replaced = old is not None and old["metadata"].get("uid") != obj["metadata"].get("uid")
         if replaced:
             self._drop(key)
             self._tell(self._handlers, old, None)
-        self._hold(key, obj)
+        self._hold(key, obj, data if self._whole else b"")
         self._tell(self._handlers, None if replaced else old, obj)
 
     def _remove(self, key: Key, last: Object | None = None) -> None:
         held = self._drop(key)
         if held is not None and self._handlers:
-            old = _decode(held.data) if last is None else last
+            old = self._decode(held.data) if last is None else last
             self._tell(self._handlers, self._keep(old) if self._keep and last else old, None)
 
-    def _hold(self, key: Key, obj: Object) -> None:
+    def _hold(self, key: Key, obj: Object, data: bytes) -> None:
+        """`data` is what may be held for the object as it is, or nothing."""
         indexed = tuple(
             (name, value) for name, keys in self._indexes.items() for value in keys(obj)
         )
@@ -232,7 +264,7 @@ class Informer:
             self._drop(key)
             for pair in indexed:
                 self._index.setdefault(pair, {})[key] = None
-        data = bytes(memoryview(orjson.dumps(obj)))
+        data = data or bytes(memoryview(orjson.dumps(obj)))
         self._held[key] = Held(obj["metadata"].get("resourceVersion", ""), data, indexed)
 
     def _drop(self, key: Key) -> Held | None:

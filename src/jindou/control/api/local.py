@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Literal, TypeVar
 
+import orjson
+
 from jindou.client import Event, Listing, Stream
+from jindou.client.shared import Shared
 from jindou.control.api import status
 from jindou.control.api.access import reviews
 from jindou.control.api.access.guard import CONTROLLERS, Access, User
@@ -89,8 +91,20 @@ class LocalClient:
         fields: str = "",
         after: str = "",
     ) -> AsyncIterator[Event]:
+        async for batch in self.follow(kind, namespace, labels, fields, after):
+            for told in batch:
+                yield Event(told.type, orjson.loads(told.data))
+
+    def held(self, kind: Kind, namespace: str, labels: str, fields: str) -> tuple[list[bytes], str]:
         resource = self._resource(kind)
-        waiting: deque[Told] = deque()
+        page = self._engine.page(resource, select(resource, namespace, labels, fields), Query())
+        return [encoding.served(resource, s.value) for s in page.items], str(page.revision)
+
+    async def follow(
+        self, kind: Kind, namespace: str, labels: str, fields: str, after: str
+    ) -> AsyncIterator[Sequence[Shared]]:
+        resource = self._resource(kind)
+        waiting: list[Told] = []
         come = asyncio.Event()
 
         def tell(told: Sequence[Told]) -> None:
@@ -101,9 +115,11 @@ class LocalClient:
         try:
             watch.begin(Start(int(after) if after else None))
             while True:
-                while waiting:
-                    told = waiting.popleft()
-                    yield Event(told.type, encoding.loads(resource, told.value))
+                if waiting:
+                    batch = [Shared(t.type, encoding.served(resource, t.value)) for t in waiting]
+                    waiting.clear()
+                    yield batch
+                    continue
                 come.clear()
                 await come.wait()
         except Forgotten as forgotten:
