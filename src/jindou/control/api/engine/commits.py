@@ -13,6 +13,7 @@ from jindou.control.api.engine.calls import Call
 from jindou.control.api.resources.overlay import UNCONDITIONAL_UPDATE_REFUSED
 from jindou.control.api.resources.registry import Resource
 from jindou.control.store import Change, Encode, Stale, Store, Stored
+from jindou.objects.errors import AlreadyExists
 from jindou.objects.kinds import Object
 
 SETTLE = 10.0  # seconds
@@ -47,8 +48,8 @@ class Commits:
         name = obj["metadata"]["name"]
         if call.dry_run:
             self.give_back(resource, key)
-            if self._store.get(key):
-                raise status.already_exists(resource.kind, name)
+            if held := self._store.get(key):
+                raise taken(resource, name, held)
             return dry(resource, obj, created=True)
         return await self.fresh(resource, key, name, encoding.encoder(resource, obj))
 
@@ -58,7 +59,7 @@ class Commits:
         except Stale as stale:
             await settle(self._store, key, stale.found)
             self.give_back(resource, key)
-            raise status.already_exists(resource.kind, name) from None
+            raise taken(resource, name, self._store.get(key)) from None
         return Written(stored.value, stored.revision, created=True)
 
     async def change(
@@ -93,6 +94,13 @@ class Commits:
             new["metadata"]["resourceVersion"] = str(kept.revision)
             return Written(encoding.encoder(resource, new)(kept.revision), kept.revision)
         return Written(kept.value, kept.revision)
+
+
+def taken(resource: Resource, name: str, held: Stored | None) -> AlreadyExists:
+    found = status.already_exists(resource.kind, name)
+    if held is not None and "deletionTimestamp" in encoding.loads(resource, held.value)["metadata"]:
+        return AlreadyExists(f"object is being deleted: {found.message}", found.details)
+    return found
 
 
 async def settle(store: Store, key: str, found: int) -> None:

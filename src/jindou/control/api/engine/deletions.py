@@ -20,22 +20,55 @@ CLEAN_UP = "customresourcecleanup.apiextensions.k8s.io"
 DEFAULT_GRACE = 30
 
 
+RETURNED = frozenset(
+    {
+        *(("", name) for name in (
+            "Namespace", "PersistentVolume", "PersistentVolumeClaim", "Pod", "PodTemplate",
+            "ResourceQuota", "Service", "ServiceAccount",
+        )),
+        *(("storage.k8s.io", name) for name in (
+            "CSIDriver", "CSINode", "StorageClass", "VolumeAttachment", "VolumeAttributesClass",
+        )),
+        *(("resource.k8s.io", name) for name in ("DeviceClass", "ResourceClaim", "ResourceClaimTemplate", "ResourceSlice")),
+    }
+)  # fmt: skip
+"""Kinds whose deletion is answered with the object, even where it is gone."""
+ORPHANS = frozenset({("", "ReplicationController"), ("batch", "Job")})
+"""Kinds whose dependents stay where a deletion does not say otherwise."""
+
+
 class Plan(NamedTuple):
-    """`marked` is the object to store instead; None: it goes. `changed` is False where it waits already."""
+    """`marked` is the object to store instead; None: it goes. `changed` is False where it waits already.
+    `last` is what is seen of it before it goes: a Pod is marked first, however short its end is."""
 
     marked: Object | None
     changed: bool = True
+    last: Object | None = None
+
+
+def is_returned(resource: Resource) -> bool:
+    return (resource.kind.group, resource.kind.name) in RETURNED
+
+
+def orphans(resource: Resource, options: DeleteOptions) -> bool:
+    """Do dependents stay only because nobody said a word?"""
+    place = (resource.kind.group, resource.kind.name)
+    return not options.propagation and place in ORPHANS
 
 
 def plan(resource: Resource, old: Object, options: DeleteOptions, now: datetime.datetime) -> Plan:
     grace = grace_of(resource, old, options)
-    finalizers = finalizers_of(old, options.propagation)
+    propagation = options.propagation
+    if orphans(resource, options) and not {ORPHAN, FOREGROUND} & {*old["metadata"].get("finalizers", ())}:  # fmt: skip
+        propagation = "Orphan"
+    finalizers = finalizers_of(old, propagation)
     if is_definition(resource) and "deletionTimestamp" not in old["metadata"]:
         finalizers = [*finalizers, *(() if CLEAN_UP in finalizers else (CLEAN_UP,))]
     held = bool(finalizers) or (
         is_namespace(resource) and bool((old.get("spec") or {}).get("finalizers"))
     )
-    if not held and grace == 0:
+    gone = not held and grace == 0
+    if gone and (not is_pod(resource) or "deletionTimestamp" in old["metadata"]):
         return Plan(None)
     obj = copy(old)
     meta = obj["metadata"]
@@ -45,14 +78,15 @@ def plan(resource: Resource, old: Object, options: DeleteOptions, now: datetime.
         meta.pop("finalizers", None)
     if "deletionTimestamp" not in meta:
         meta["deletionTimestamp"] = stamp(now + datetime.timedelta(seconds=grace))
-        meta["deletionGracePeriodSeconds"] = grace
-        if has_generation(resource):
+        if not is_namespace(resource):
+            meta["deletionGracePeriodSeconds"] = grace
+        if has_generation(resource) and not is_definition(resource):
             meta["generation"] = meta.get("generation", 1) + 1
     else:
         shorten(meta, grace, now)
     if is_namespace(resource):
         obj.setdefault("status", {})["phase"] = "Terminating"
-    return Plan(obj, obj != old)
+    return Plan(None, last=obj) if gone else Plan(obj, obj != old)
 
 
 def shorten(meta: Object, grace: int, now: datetime.datetime) -> None:
@@ -67,7 +101,7 @@ def shorten(meta: Object, grace: int, now: datetime.datetime) -> None:
 
 def grace_of(resource: Resource, old: Object, options: DeleteOptions) -> int:
     """Only a Pod that runs somewhere goes gracefully."""
-    if (resource.kind.group, resource.kind.name) != ("", "Pod"):
+    if not is_pod(resource):
         return 0
     spec, phase = old.get("spec") or {}, (old.get("status") or {}).get("phase")
     if not spec.get("nodeName") or phase in ("Succeeded", "Failed"):
@@ -85,6 +119,10 @@ def finalizers_of(old: Object, propagation: str) -> list[str]:
         if propagation != "Background":
             held.append(ORPHAN if propagation == "Orphan" else FOREGROUND)
     return held
+
+
+def is_pod(resource: Resource) -> bool:
+    return (resource.kind.group, resource.kind.name) == ("", "Pod")
 
 
 def is_namespace(resource: Resource) -> bool:

@@ -73,19 +73,22 @@ class Removals:
         if not plan.changed:
             return Deleted(None, stored.value)
         gone = plan.marked is None
+        told = success(resource, old) if gone and not deletions.is_returned(resource) else None
+        if deletions.orphans(resource, options) and resource.kind.name == "Job":
+            call.warnings.append(KEPT)
         if options.dry_run or call.dry_run:
-            marked = plan.marked or old
-            value = stored.value if gone else dry(resource, marked).value
-            return Deleted(success(resource, old) if gone else None, value)
+            return Deleted(told, dry(resource, plan.marked or plan.last or old).value)
         encode = None if plan.marked is None else encoding.encoder(resource, plan.marked)
         try:
+            if plan.last is not None:
+                seen = encoding.encoder(resource, plan.last)
+                stored = await self._store.commit(stored.key, seen, expect=stored.revision)
             kept = await self._store.commit(stored.key, encode, expect=stored.revision)
         except Stale as stale:
             await settle(self._store, stored.key, stale.found)
             return None
         if gone:
-            value = encoding.with_revision(kept.value, kept.revision)
-            return Deleted(success(resource, old), value)
+            return Deleted(told, encoding.with_revision(kept.value, kept.revision))
         return Deleted(None, kept.value)
 
     async def all_of(
@@ -99,6 +102,12 @@ class Removals:
                 return
 
         await asyncio.gather(*(one(stored) for stored in page.items))
+
+
+KEPT = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to "
+    "remove them or set propagationPolicy=Orphan to suppress this warning"
+)
 
 
 def _waits(plan: deletions.Plan, old: Object) -> bool:

@@ -15,13 +15,14 @@ from functools import lru_cache
 from typing import Any
 
 from jindou.control.api import status
+from jindou.control.api.resources.definitions import Root
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import apply_defaults as schema_defaults
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.resources.zeros import fill_zeros
 from jindou.control.api.rules import defaults, structural, validation
 from jindou.control.api.rules.names import forbidden, invalid
-from jindou.objects.errors import BadRequest, Fault
+from jindou.objects.errors import BadRequest, Fault, InternalError
 from jindou.objects.kinds import Object
 
 SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
@@ -37,12 +38,13 @@ SYSTEM = (
 
 GENERATED = frozenset(
     {
-        ("", "Pod"), ("", "ReplicationController"),
+        ("", "Pod"), ("", "PodTemplate"), ("", "ReplicationController"),
+        ("autoscaling", "HorizontalPodAutoscaler"), ("discovery.k8s.io", "EndpointSlice"),
         *(("apps", name) for name in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")),
         *(("batch", name) for name in ("Job", "CronJob")),
         *(("networking.k8s.io", name) for name in ("Ingress", "IngressClass", "NetworkPolicy")),
         ("policy", "PodDisruptionBudget"), ("apiextensions.k8s.io", "CustomResourceDefinition"),
-        ("scheduling.k8s.io", "PriorityClass"), ("storage.k8s.io", "CSIDriver"),
+        ("scheduling.k8s.io", "PriorityClass"),
         *(("flowcontrol.apiserver.k8s.io", name) for name in ("FlowSchema", "PriorityLevelConfiguration")),
         *(
             ("admissionregistration.k8s.io", name)
@@ -109,7 +111,7 @@ def place(resource: Resource, obj: Object, namespace: str, name: str) -> None:
         if meta.setdefault("namespace", namespace) != namespace:
             if meta["namespace"]:
                 raise BadRequest(
-                    f"the namespace of the provided object does not match the namespace sent on the request (object {meta['namespace']}, request {namespace})"
+                    "the namespace of the provided object does not match the namespace sent on the request"
                 )
             meta["namespace"] = namespace
     else:
@@ -128,7 +130,7 @@ def begin(resource: Resource, obj: Object) -> None:
     """The metadata and status of a new object; in place."""
     meta = obj["metadata"]
     if meta.get("resourceVersion"):
-        raise BadRequest("resourceVersion should not be set on objects to be created")
+        raise InternalError("resourceVersion should not be set on objects to be created")
     for name in (*SYSTEM, "resourceVersion"):
         meta.pop(name, None)
     if not meta.get("name") and meta.get("generateName"):
@@ -160,9 +162,21 @@ def start_status(resource: Resource, obj: Object) -> None:
 def judge(resource: Resource, obj: Object, old: Object | None) -> list[Fault]:
     """Every broken rule; the metadata of an update is compared with what is stored."""
     found = validation.validate(resource.kind, obj, old)
+    schema = resource.schema
     if resource.custom:
-        found += structural.validate(resource.schema, obj, old)
+        found += structural.validate(schema, obj, old)
+    if isinstance(schema, Root) and schema.ruled:
+        found += _rules(schema, obj, old, found)
     return found
+
+
+def _rules(schema: Root, obj: Object, old: Object | None, found: list[Fault]) -> list[Fault]:
+    """What the expressions of a custom resource's schema say; loaded when the first is judged."""
+    from jindou.control.api.expressions import rules
+
+    if schema.rules is None:
+        schema.rules = rules.compiled(schema)
+    return rules.judge(schema.rules, obj, old, found)
 
 
 def refuse(resource: Resource, obj: Object, faults: list[Fault]) -> None:
@@ -186,7 +200,8 @@ def expect(resource: Resource, obj: Object, old: Object, unconditional: bool) ->
     if revision in (None, "", "0"):
         if not unconditional:
             fault = invalid("metadata.resourceVersion", 0, "must be specified for an update")
-            raise status.invalid(resource.kind, before["name"], [fault])
+            told = resource.kind._replace(name=resource.kind.plural)
+            raise status.invalid(told, before["name"], [fault])
         return False
     if revision != before["resourceVersion"]:
         raise status.conflict(resource.kind, before["name"])
@@ -332,9 +347,17 @@ def asked(resource: Resource, obj: Object) -> Any:
     left_out = {"metadata", "apiVersion", "kind"}
     if has_status(resource) or not resource.custom:
         left_out.add("status")
-    if (resource.kind.group, resource.kind.name) == ("", "Pod"):
+    place = (resource.kind.group, resource.kind.name)
+    if place == ("", "Pod"):
         return {k: v for k, v in (obj.get("spec") or {}).items() if k != "nodeName"}
+    noted = COUNTED.get(place)
+    if noted is not None:
+        return {**obj, "metadata": obj["metadata"].get(noted), "status": None}
     return {name: held for name, held in obj.items() if name not in left_out}
+
+
+COUNTED = {("apps", "Deployment"): "annotations", ("discovery.k8s.io", "EndpointSlice"): "labels"}
+"""What of the metadata counts too."""
 
 
 def same(obj: Object, old: Object) -> bool:

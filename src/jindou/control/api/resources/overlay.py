@@ -123,5 +123,19 @@ STORED_AS: dict[tuple[str, str, str], Kind] = {
 """Kinds whose objects are those of another kind, in other words."""
 
 UNCONDITIONAL_UPDATE_REFUSED = frozenset(
-    {("coordination.k8s.io", "leases"), ("apiextensions.k8s.io", "customresourcedefinitions")}
-)
+    {
+        *(
+            ("admissionregistration.k8s.io", name)
+            for name in (
+                "mutatingadmissionpolicies", "mutatingadmissionpolicybindings", "mutatingwebhookconfigurations",
+                "validatingadmissionpolicies", "validatingadmissionpolicybindings", "validatingwebhookconfigurations",
+            )
+        ),
+        *(
+            ("storage.k8s.io", name)
+            for name in ("csidrivers", "csinodes", "csistoragecapacities", "volumeattachments")
+        ),
+        ("apiextensions.k8s.io", "customresourcedefinitions"), ("apiregistration.k8s.io", "apiservices"),
+        ("coordination.k8s.io", "leases"), ("node.k8s.io", "runtimeclasses"), ("policy", "poddisruptionbudgets"),
+    }
+)  # fmt: skip

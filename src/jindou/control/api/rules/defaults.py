@@ -10,6 +10,7 @@ import base64
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from jindou.control.api.rules import cluster_defaults
 from jindou.objects import quantities
 from jindou.objects.kinds import Kind, Object
 
@@ -31,10 +32,15 @@ def start_status(kind: Kind, obj: Object) -> None:
         obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = "1"
     if kind.group == "" and kind.name == "Pod":
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
-    elif kind.group == "" and kind.name in ("PersistentVolumeClaim", "PersistentVolume"):
+    elif kind.group == "" and kind.name == "PersistentVolumeClaim":
         obj["status"] = {"phase": "Pending"}
+    elif kind.group == "" and kind.name == "PersistentVolume":
+        since = obj["metadata"]["creationTimestamp"]
+        obj["status"] = {"phase": "Pending", "lastPhaseTransitionTime": since}
     elif kind.group == "" and kind.name == "Namespace":
         obj["status"] = {"phase": "Active"}
+        held = obj.setdefault("spec", {}).get("finalizers") or ()
+        obj["spec"]["finalizers"] = [*(name for name in held if name != "kubernetes"), "kubernetes"]
     elif kind.group == "" and kind.name == "Service":
         obj["status"] = {"loadBalancer": {}}
     elif kind.name in STATUS_EMPTY:
@@ -270,6 +276,8 @@ def replication_controller(obj: Object) -> None:
     labels = (spec.get("template") or {}).get("metadata", {}).get("labels")
     if labels and not spec.get("selector"):
         spec["selector"] = dict(labels)
+    if labels and not obj["metadata"].get("labels"):
+        obj["metadata"]["labels"] = dict(labels)
     template(spec)
 
 
@@ -368,9 +376,6 @@ def secret(obj: Object) -> None:
 def namespace(obj: Object) -> None:
     labels = obj["metadata"].setdefault("labels", {})
     labels["kubernetes.io/metadata.name"] = obj["metadata"].get("name", "")
-    spec = obj.setdefault("spec", {})
-    if "finalizers" not in spec:
-        spec["finalizers"] = ["kubernetes"]
 
 
 def endpoints(obj: Object) -> None:
@@ -406,6 +411,8 @@ def storage_class(obj: Object) -> None:
 def autoscaler(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     fill(spec, minReplicas=1)
+    if obj.get("apiVersion") == "autoscaling/v1":
+        fill(spec, targetCPUUtilizationPercentage=80)
     if obj.get("apiVersion") == "autoscaling/v2" and not spec.get("metrics"):
         spec["metrics"] = [
             {
@@ -507,6 +514,11 @@ RULES: dict[tuple[str, str], Default] = {
     ("networking.k8s.io", "NetworkPolicy"): network_policy,
     **dict(_many(binding, "RoleBinding", "ClusterRoleBinding", group="rbac.authorization.k8s.io")),
     ("scheduling.k8s.io", "PriorityClass"): priority_class,
+    ("", "LimitRange"): cluster_defaults.limit_range,
+    ("storage.k8s.io", "CSIDriver"): cluster_defaults.csi_driver,
+    ("apiregistration.k8s.io", "APIService"): cluster_defaults.api_service,
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): cluster_defaults.flow_schema,
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): cluster_defaults.priority_level,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): custom_resource_definition,
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): webhooks(True),
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): webhooks(False),

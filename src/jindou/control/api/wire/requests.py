@@ -304,11 +304,12 @@ class Requests:
             page = await self._engine.delete_collection(
                 resource, selection, list_query(request), options, call
             )
-            return Response(200, negotiation.of_page(resource, page, form), headers_of(form))
+            return Response(200, negotiation.of_page(resource, page, form), headers_of(form, call))
         deleted = await self._engine.delete(resource, route.namespace, route.name, options, call)
         if deleted.status is not None:
-            return Response(200, negotiation.of_value(deleted.status, form), headers_of(form))
-        return Response(200, negotiation.of_object(resource, deleted.value, form), headers_of(form))
+            return Response(200, negotiation.of_value(deleted.status, form), headers_of(form, call))
+        told = negotiation.of_object(resource, deleted.value, form)
+        return Response(200, told, headers_of(form, call))
 
 
 def included(form: Form, request: Request) -> Form:
