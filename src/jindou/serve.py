@@ -190,6 +190,7 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
     from jindou.control.controllers import (
         disruption,
         events,
+        finished_jobs,
         garbage_collector,
         namespaces,
         nodes,
@@ -200,7 +201,14 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
         token_secrets,
     )
     from jindou.control.controllers.discovery import endpoint_slices, endpoints
-    from jindou.control.controllers.workloads import deployments, replica_sets
+    from jindou.control.controllers.workloads import (
+        cron_jobs,
+        daemon_sets,
+        deployments,
+        jobs,
+        replica_sets,
+        stateful_sets,
+    )
     from jindou.objects.kinds import Kind
 
     def kinds() -> list[Kind]:
@@ -219,6 +227,11 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
         deployments.Deployments(),
         replica_sets.ReplicaSets(),
         replica_sets.ReplicaSets(replica_sets.REPLICATION_CONTROLLER),
+        stateful_sets.StatefulSets(),
+        daemon_sets.DaemonSets(),
+        jobs.Jobs(),
+        cron_jobs.CronJobs(),
+        finished_jobs.FinishedJobs(),
         endpoint_slices.EndpointSlices(),
         endpoint_slices.EndpointsMirror(),
         endpoints.EndpointsOfServices(),

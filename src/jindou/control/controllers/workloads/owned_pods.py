@@ -7,7 +7,7 @@ holds it, and what was deleted counts as on its way out from that moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
@@ -58,8 +58,14 @@ class OwnedPods:
                 if ref.namespace == meta["namespace"] and selector and selector.matches(labels):
                     self._wake(ref)
 
-    async def claimed(self, client: Client, owner: Object, finalizer: str = "") -> list[Object]:
-        """All of them. `finalizer` is put on those that are adopted."""
+    async def claimed(
+        self,
+        client: Client,
+        owner: Object,
+        finalizer: str = "",
+        member: Callable[[Object], bool] = lambda pod: True,
+    ) -> list[Object]:
+        """All of them. `finalizer` is put on those that are adopted; `member` leaves others out."""
         meta = owner["metadata"]
         found = self.informer.by("owner", meta["uid"])
         found += [
@@ -79,6 +85,7 @@ class OwnedPods:
                     pod,
                 )
                 for pod in found
+                if member(pod)
             ),
         )
         owned: list[Object] = [self._as_it_is(pod) for pod in claims.owned]
