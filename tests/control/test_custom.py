@@ -107,7 +107,7 @@ def told(crd: Any, old: Any = None) -> list[str]:
 
 V = "spec__versions__0__"
 ROOT = f"{V}schema__openAPIV3Schema__"
-AT = "spec.versions[0].schema.openAPIV3Schema"
+AT = "spec.validation.openAPIV3Schema"
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"metadata__name": "x.y.z"}, 'metadata.name: Invalid value: "x.y.z": must be spec.names.plural+"."+spec.group'),
@@ -132,8 +132,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({f"{ROOT}properties__x": {"type": "object", "anyOf": [{"properties": {"z": {}}}]}}, f"{AT}.properties[x].properties[z]: Required value: because it is defined in {AT}.properties[x].anyOf[0].properties[z]"),
     ({f"{ROOT}properties__x": {"type": "string", "not": {"type": "string"}}}, f"{AT}.properties[x].not.type: Forbidden: must be empty to be structural"),
     ({f"{ROOT}properties__metadata": {"type": "object", "properties": {"labels": {"type": "object"}}}}, f"{AT}.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified"),
-    ({f"{V}additionalPrinterColumns__0__jsonPath": "spec"}, 'spec.versions[0].additionalPrinterColumns[0].jsonPath: Invalid value: "spec": must be a simple json path starting with .'),
-    ({f"{V}subresources__scale__specReplicasPath": ".x"}, 'spec.versions[0].subresources.scale.specReplicasPath: Invalid value: ".x": should be a json path under .spec'),
+    ({f"{V}additionalPrinterColumns__0__jsonPath": "spec"}, 'spec.additionalPrinterColumns[0].JSONPath: Invalid value: "spec": must be a simple json path starting with .'),
+    ({f"{V}subresources__scale__specReplicasPath": ".x"}, 'spec.subresources.scale.specReplicasPath: Invalid value: ".x": should be a json path under .spec'),
     ({"spec__preserveUnknownFields": True}, "spec.preserveUnknownFields: Invalid value: true: cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"),
 ]  # fmt: skip
 

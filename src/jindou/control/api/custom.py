@@ -66,7 +66,11 @@ class CustomResources:
         self._registry.set_custom(name, resources_of(crd))
 
     def validate(self, crd: Object, old: Object | None) -> list[Fault]:
-        return definitions.validate(crd, old)
+        found = definitions.validate(crd, old)
+        for document, at in definitions.schemas(crd):
+            if b'"x-kubernetes-validations"' in orjson.dumps(document):
+                found += _rules(document, at, found)
+        return found
 
     def complete(self, crd: Object) -> None:
         """Names that can be left out, and the status as the real controllers would set it; in place."""
@@ -112,6 +116,15 @@ class CustomResources:
             if (what, value) in taken:
                 found = (f"{part}Conflict", f'"{value}" is already in use')
         return found
+
+
+def _rules(document: Object, at: str, found: list[Fault]) -> list[Fault]:
+    """The library of the expressions is loaded only for a schema that has some."""
+    from jindou.control.api.expressions import definitions as expressions
+
+    if any(fault.field.startswith(at) for fault in found):
+        return []
+    return expressions.validate(document, at)
 
 
 def _all_names(names: Object) -> list[tuple[str, str, str]]:

@@ -24,11 +24,13 @@ class Root(Schema):
     which few are ever used. A slot that is not filled yet asks `__getattr__`.
     """
 
-    __slots__ = ("_document", "status_apart")
+    __slots__ = ("_document", "ruled", "rules", "status_apart")
 
     def __init__(self, document: Mapping[str, Any], status_apart: bool) -> None:
         self._document = orjson.dumps(document)
         self.status_apart = status_apart
+        self.ruled = b'"x-kubernetes-validations"' in self._document
+        self.rules: Any = None  # compiled, once an object was judged
 
     def __getattr__(self, name: str) -> Any:
         if name not in Schema.__slots__:

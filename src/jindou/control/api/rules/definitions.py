@@ -11,7 +11,10 @@ from typing import Any
 
 from jindou.control.api.resources import jsonpath
 from jindou.control.api.resources.definitions import is_established
+from jindou.control.api.resources.schema import from_document
+from jindou.control.api.rules import paths
 from jindou.control.api.rules.names import (
+    duplicate,
     forbidden,
     invalid,
     label,
@@ -20,12 +23,17 @@ from jindou.control.api.rules.names import (
     subdomain,
     unsupported,
 )  # fmt: skip
-from jindou.control.api.rules.schemas import structure
+from jindou.control.api.rules.schemas import shape, structure
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
 COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
+NOT_SELECTABLE = (
+    "must point to a field of type string, boolean or integer. "
+    "Enum string fields and strings with formats are allowed."
+)
+MOST_SELECTABLE = 8
 VERSION_GONE = (
     "missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a storage "
     "migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions"
@@ -113,20 +121,12 @@ def versions(held: Sequence[Mapping[str, Any]]) -> list[Fault]:
         found.append(invalid(at, said, "must have exactly one version marked as storage version"))
     if len({version.get("name") for version in held}) != len(held):
         found.append(invalid(at, said, "must contain unique version names"))
+    alike = {part: same_in_all(held, part) for part in ALIKE}
     for n, version in enumerate(held):
         place = f"{at}[{n}]"
         name = version.get("name", "")
         if wrong := label(name) or label_1035(name):
             found.append(invalid(f"{place}.name", name, wrong))
-        document = (version.get("schema") or {}).get("openAPIV3Schema")
-        if document is None:
-            found.append(required(f"{place}.schema.openAPIV3Schema", "schemas are required"))
-        else:
-            found += structure(document, f"{place}.schema.openAPIV3Schema")
-        found += columns(
-            version.get("additionalPrinterColumns") or (), f"{place}.additionalPrinterColumns"
-        )
-        found += subresources(version.get("subresources") or {}, f"{place}.subresources")
         if version.get("deprecationWarning") and not version.get("deprecated"):
             found.append(
                 invalid(
@@ -135,15 +135,82 @@ def versions(held: Sequence[Mapping[str, Any]]) -> list[Fault]:
                     "can only be set for deprecated versions",
                 )
             )
-        if len(version.get("selectableFields") or ()) > 8:
-            count = len(version["selectableFields"])
+        if alike["schema"] and not alike["selectableFields"] and version.get("selectableFields"):
             found.append(
-                Fault(
-                    "FieldValueTooMany",
-                    f"Too many: {count}: must have at most 8 items",
+                invalid(
                     f"{place}.selectableFields",
+                    "",
+                    "may only be set when `version.schema.openAPIV3Schema` is not included",
                 )
             )
+        for part, where in ALIKE.items():
+            if not alike[part] or not n:
+                found += version_part(part, version, where if alike[part] else f"{place}.{part}")
+    return found
+
+
+ALIKE = {
+    "schema": "spec.validation",
+    "additionalPrinterColumns": "spec.additionalPrinterColumns",
+    "subresources": "spec.subresources",
+    "selectableFields": "spec.selectableFields",
+}
+"""Parts of a version, and where they are said to be when they are the same in all versions."""
+
+
+def same_in_all(held: Sequence[Mapping[str, Any]], part: str) -> bool:
+    return len({repr(version.get(part)) for version in held}) == 1
+
+
+def schemas(crd: Object) -> list[tuple[Any, str]]:
+    """The schema of each version and where it is, once where all are the same."""
+    held = (crd.get("spec") or {}).get("versions") or []
+    told = [(version.get("schema") or {}).get("openAPIV3Schema") for version in held]
+    if held and same_in_all(held, "schema"):
+        return [(told[0], "spec.validation.openAPIV3Schema")]
+    return [(d, f"spec.versions[{n}].schema.openAPIV3Schema") for n, d in enumerate(told)]
+
+
+def version_part(part: str, version: Mapping[str, Any], at: str) -> list[Fault]:
+    document = (version.get("schema") or {}).get("openAPIV3Schema")
+    if part == "schema":
+        if document is None:
+            return [required(f"{at}.openAPIV3Schema", "schemas are required")]
+        return structure(document, f"{at}.openAPIV3Schema")
+    if part == "additionalPrinterColumns":
+        return columns(version.get(part) or (), at)
+    if part == "subresources":
+        return subresources(version.get(part) or {}, at)
+    return selectable(version.get(part) or (), document or {}, at)
+
+
+def selectable(
+    held: Sequence[Mapping[str, Any]], document: Mapping[str, Any], at: str
+) -> list[Fault]:
+    found: list[Fault] = []
+    known: set[str] = set()
+    if shape(document, at):
+        return []  # which is told of the schema itself
+    for n, field in enumerate(held):
+        place, text = f"{at}[{n}].jsonPath", field.get("jsonPath", "")
+        if not text:
+            found.append(required(place))
+            continue
+        try:
+            shown, below = paths.followed(text, from_document(document), brackets=False)
+        except paths.BadPath as error:
+            found.append(invalid(place, text, f"is an invalid path: {error}"))
+            continue
+        if shown.partition(".")[0] == "metadata":
+            found.append(invalid(place, text, "must not point to fields in metadata"))
+        if below.type not in ("string", "boolean", "integer"):
+            found.append(invalid(place, text, NOT_SELECTABLE))
+        if shown in known:
+            found.append(duplicate(place, text))
+        known.add(shown)
+    if len(known) > MOST_SELECTABLE:
+        says = f"Too many: {len(known)}: must have at most {MOST_SELECTABLE} items"
+        found.append(Fault("FieldValueTooMany", says, at))
     return found
 
 
@@ -167,7 +234,7 @@ def columns(held: Sequence[Mapping[str, Any]], at: str) -> list[Fault]:
                     f"must be one of {','.join(COLUMN_FORMATS)}",
                 )
             )
-        found += path(column.get("jsonPath", ""), f"{place}.jsonPath")
+        found += path(column.get("jsonPath", ""), f"{place}.JSONPath")
     return found
 
 
