@@ -24,6 +24,7 @@ class CloudError(Exception):
 
     code = 500
     reason = "InternalError"
+    warnings: Sequence[str] = ()  # what the caller is to be told besides
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)

@@ -264,11 +264,18 @@ class Pool:
     """Connections to any number of hosts, with one TLS context for all of them."""
 
     def __init__(
-        self, tls: ssl.SSLContext | None = None, *, unix: str = "", server_name: str = ""
+        self,
+        tls: ssl.SSLContext | None = None,
+        *,
+        unix: str = "",
+        server_name: str = "",
+        host: str = "",
     ) -> None:
+        """`server_name` has to be on the certificate, `host` is told the server: else of the URL."""
         self._tls = tls
         self._unix = unix
         self._server_name = server_name
+        self._host = host
         self._idle: dict[tuple[str, str, int], list[Wire]] = {}
 
     async def request(
@@ -289,7 +296,11 @@ class Pool:
         )
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         data = head(
-            method, target, parts.netloc, headers, len(body) if isinstance(body, bytes) else None
+            method,
+            target,
+            self._host or parts.netloc,
+            headers,
+            len(body) if isinstance(body, bytes) else None,
         )
         async with asyncio.timeout(timeout):
             while True:
@@ -349,7 +360,7 @@ class Pool:
             wire, _ = await self._connection(place, new=True)
             try:
                 response = await wire.exchange(
-                    method, head(method, target, parts.netloc, headers, 0), b""
+                    method, head(method, target, self._host or parts.netloc, headers, 0), b""
                 )
             except BaseException:
                 wire.close()

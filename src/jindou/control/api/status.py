@@ -56,7 +56,7 @@ def of(error: Exception) -> dict[str, Any]:
         "metadata": {"continue": error.token} if isinstance(error, PageExpired) else {},
         "status": "Failure",
         "message": error.message,
-        "reason": error.reason,
+        **({"reason": error.reason} if error.reason else {}),
         **({"details": details} if details else {}),
         "code": error.code,
     }

@@ -1,8 +1,7 @@
 """A write as admission is shown it, and what admission leaves of it.
 
 What only the server writes is not shown of a new object, and can't be changed in any: a name that
-is generated, identity, times. Where somebody changed the object it is made to fit its schema
-again, completed and defaulted as a request's own object is.
+is generated, identity, times.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def review_of(
     kind = (sub.kind if sub is not None else None) or resource.kind
     return Review(
         operation, resource, part, kind, namespace, name, obj, old, options, call.user, call.dry_run,
-        call.warnings, hands=hands,
+        call.warnings, hands=hands, fit=_fit,
     )  # fmt: skip
 
 
@@ -81,25 +80,33 @@ async def created(
 ) -> tuple[Object, Review | None]:
     """A new object after all that mutate were asked."""
     meta = obj["metadata"]
-    namespace, name = meta.get("namespace", ""), meta["name"]
+    namespace, name = meta.get("namespace", ""), meta.get("name", "")
     shown = "" if generated else name
     review = review_of(
         chain, "CREATE", resource, "", obj, None, call, namespace=_place(resource, namespace, shown),
         name=shown, options=options_of("CREATE", call),
     )  # fmt: skip
     if review is None or not review.hands or not review.hands.mutating:
-        return obj, review
+        return obj, _named(review, obj)
     taken = {part: meta.pop(part) for part in NEW if part in meta}
     if generated:
-        del meta["name"]
+        meta.pop("name", None)
     await mutate(review, plugins)
-    obj = _fitted(review)
+    obj = _left(review)
     for part in NEW:
         obj["metadata"].pop(part, None)
     obj["metadata"].setdefault("name", name)
     obj["metadata"].update(taken)
     review.object = obj
-    return obj, review
+    return obj, _named(review, obj)
+
+
+def _named(review: Review | None, obj: Object) -> Review | None:
+    """Those who validate are told the name that was generated."""
+    if review is not None and not review.name:
+        review.name = obj["metadata"]["name"]
+        review.namespace = _place(review.resource, review.namespace, review.name)
+    return review
 
 
 async def updated(
@@ -128,9 +135,8 @@ async def updated(
     if not await mutate(review, plugins):
         return new, review, False
     if part == "scale":
-        assert review.object is not None
-        return scales.scaled(resource, new, review.object), review, True
-    return _fitted(review), review, True
+        return scales.scaled(resource, new, _left(review)), review, True
+    return _left(review), review, True
 
 
 async def decided(
@@ -146,9 +152,12 @@ async def decided(
     """What is asked for and not kept (Binding, Eviction, TokenRequest; options of a connection)."""
     if not chain.active:
         return obj
-    options = options_of(operation, call) if operation in OPTIONS else None
+    options, shown = None, copy(obj)
+    if operation in OPTIONS:
+        options = options_of(operation, call)
+        shown["metadata"] = {"name": name, "namespace": namespace, **(obj.get("metadata") or {})}
     review = review_of(
-        chain, operation, resource, part, copy(obj), None, call, namespace=namespace, name=name,
+        chain, operation, resource, part, shown, None, call, namespace=namespace, name=name,
         options=options,
     )  # fmt: skip
     if review is None:
@@ -156,8 +165,7 @@ async def decided(
     await mutate(review)
 
     async def done() -> Object:
-        assert review.object is not None
-        return review.object
+        return _left(review)
 
     return await validated(review, done)
 
@@ -178,19 +186,27 @@ def deletion(
     return review
 
 
+def _left(review: Review) -> Object:
+    assert review.object is not None
+    return review.object
+
+
 def _place(resource: Resource, namespace: str, name: str) -> str:
     """A Namespace is, to admission, in itself."""
     return name if (resource.kind.group, resource.kind.plural) == ("", "namespaces") else namespace
 
 
-def _fitted(review: Review) -> Object:
+def _fit(review: Review) -> None:
+    """What somebody left of an object is made to fit its schema, with its defaults; in place."""
     obj, resource = review.object, review.resource
-    if obj is None:
-        raise InternalError("Internal error occurred: admission left no object")
+    if obj is None or review.kind != resource.kind:
+        return
     try:
         check_kind(resource, obj)
         fit(resource, obj, Call(review.user), [])
     except BadRequest as error:
-        raise InternalError(f"Internal error occurred: {error.message}") from None
+        says = error.message
+        told = {"causes": [{"message": says}]}
+        raise InternalError(f"Internal error occurred: {says}", told) from None
     writes.tidy(obj["metadata"])
-    return obj
+    writes.fill(resource, obj)

@@ -33,6 +33,11 @@ def from_storage(resource: Resource, obj: Object) -> Object:
     return found
 
 
+def translated(source: Resource, target: Resource, obj: Object) -> Object:
+    """From one version to another of the same objects; a copy, as far as it is changed."""
+    return from_storage(target, dict(to_storage(source, obj)))
+
+
 def _renamed(obj: Object, names: dict[str, str]) -> Object:
     return {names.get(name, name): held for name, held in obj.items()}
 

@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -106,6 +106,8 @@ class Requests:
             headers.append(("Retry-After", str(after)))
         if isinstance(error, CloudError) and error.code == 401:
             headers.append(("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
+        if isinstance(error, CloudError):
+            headers += warnings_of(error.warnings)
         return Response(told["code"], status.encode(told), headers)
 
     def _answer(self, request: Request) -> Answer | Awaitable[Answer]:
@@ -222,6 +224,15 @@ class Requests:
             verb, "PatchOptions"
         )
         call = call_of(user, request.query, request.headers.get("user-agent", ""), option_kind)
+        try:
+            return await self._carry_out(verb, call, route, request, body, form)
+        except CloudError as error:
+            error.warnings = call.warnings
+            raise
+
+    async def _carry_out(
+        self, verb: str, call: Call, route: Route, request: Request, body: bytes, form: Form
+    ) -> Answer:
         content_type = request.headers.get("content-type", "")
         if verb == "patch":
             how = content_type.partition(";")[0].strip()
@@ -236,7 +247,7 @@ class Requests:
         else:
             obj, odd = parse(body, content_type, self._engine.registry)
             if verb == "create":
-                return await self._ask(user, route, obj, call, form)
+                return await self._ask(call.user, route, obj, call, form)
             written = await self._engine.update(
                 route.resource, route.namespace, route.name, obj, call, route.part, odd
             )
@@ -325,10 +336,15 @@ def headers_of(form: Form, call: Call | None = None) -> Headers:
     if form.kind != "yaml" and (call is None or not call.warnings):
         return JSON_HEADERS
     headers = [("Content-Type", form.content_type), *JSON_HEADERS[1:]]
-    for text in dict.fromkeys(call.warnings if call else ()):
+    return [*headers, *warnings_of(call.warnings if call else ())]
+
+
+def warnings_of(texts: Sequence[str]) -> list[tuple[str, str]]:
+    found = []
+    for text in dict.fromkeys(texts):
         quoted = text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii", "backslashreplace")
-        headers.append(("Warning", f'299 - "{quoted.decode()}"'))
-    return headers
+        found.append(("Warning", f'299 - "{quoted.decode()}"'))
+    return found
 
 
 def selection_of(route: Route, request: Request) -> Selection:
