@@ -90,16 +90,3 @@ def test_runtime_classes() -> None:
     assert told(policies.runtime_class({})) == ["handler: Required value"]
     [fault] = told(policies.runtime_class({"handler": "x", "overhead": {"podFixed": {"cpu": "?"}}}))
     assert fault.startswith('overhead.podFixed[cpu]: Invalid value: "?": quantities must match')
-
-
-@pytest.mark.parametrize(
-    ("item", "says"),
-    [
-        ({"type": "Container", "min": {"cpu": "1"}, "max": {"cpu": "2"}}, []),
-        ({}, ["spec.limits[0].type: Required value"]),
-        ({"type": "Pod", "default": {"cpu": "1"}}, ["spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'"]),
-        ({"type": "Container", "min": {"cpu": "3"}, "max": {"cpu": "2"}}, ['spec.limits[0].min[cpu]: Invalid value: "3": min value 3 is greater than max value 2']),
-    ],
-)  # fmt: skip
-def test_limit_ranges(item: Any, says: list[str]) -> None:
-    assert told(policies.limit_range({"spec": {"limits": [item]}})) == says

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jindou.control.api.rules.names import (
-    duplicate,
     forbidden,
     invalid,
     label,
@@ -17,7 +16,6 @@ from jindou.objects.quantities import BadQuantity, parse
 HIGHEST = 1_000_000_000
 SYSTEM = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 POLICIES = ("Never", "PreemptLowerPriority")
-BOUNDS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 
 
 def priority_class(obj: Object) -> list[Fault]:
@@ -47,48 +45,6 @@ def runtime_class(obj: Object) -> list[Fault]:
     fixed = (obj.get("overhead") or {}).get("podFixed") or {}
     found += quantities(fixed, "overhead.podFixed")
     return found
-
-
-def limit_range(obj: Object) -> list[Fault]:
-    found: list[Fault] = []
-    seen: set[str] = set()
-    for n, item in enumerate((obj.get("spec") or {}).get("limits") or ()):
-        at = f"spec.limits[{n}]"
-        kind = item.get("type", "")
-        if not kind:
-            found.append(required(f"{at}.type"))
-        elif kind in seen:
-            found.append(duplicate(f"{at}.type", kind))
-        seen.add(kind)
-        wrong = [
-            fault
-            for bound in BOUNDS
-            for fault in quantities(item.get(bound) or {}, f"{at}.{bound}")
-        ]
-        found += wrong
-        if kind == "Pod":
-            for bound in ("default", "defaultRequest"):
-                if item.get(bound):
-                    says = "may not be specified when `type` is 'Pod'"
-                    found.append(forbidden(f"{at}.{bound}", says))
-        if not wrong:
-            found += order(item, at)
-    return found
-
-
-def order(item: Object, at: str) -> list[Fault]:
-    """min <= defaultRequest <= default <= max, as far as they are given."""
-    found = []
-    for low, high in (("min", "max"), ("min", "defaultRequest"), ("min", "default"), ("defaultRequest", "max"), ("defaultRequest", "default"), ("default", "max")):  # fmt: skip
-        for name, value in (item.get(low) or {}).items():
-            other = (item.get(high) or {}).get(name)
-            if other is not None and parse(value) > parse(other):
-                says = f"{WORDS[low]} value {value} is greater than {WORDS[high]} value {other}"
-                found.append(invalid(f"{at}.{low}[{name}]", value, says))
-    return found
-
-
-WORDS = {"min": "min", "max": "max", "default": "default", "defaultRequest": "default request"}
 
 
 def quantities(held: Object, at: str) -> list[Fault]:

@@ -51,6 +51,10 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
         new_value, old_value = _at(obj, path), _at(old, path)
         if new_value != old_value:
             found.append(invalid(path, new_value, "field is immutable"))
+    if place == ("", "ResourceQuota"):
+        scopes, before = ((one.get("spec") or {}).get("scopes") or [] for one in (obj, old))
+        if set(scopes) != set(before):
+            found.append(invalid("spec.scopes", scopes, "field is immutable"))
     if place == ("", "Pod"):
         found += pod(obj, old)
     elif place == ("apps", "StatefulSet"):

@@ -15,9 +15,11 @@ from jindou.control.api.rules import (
     network,
     pods,
     policies,
+    quotas,
     roles,
     services,
     updates,
+    webhooks,
     workloads,
 )
 from jindou.control.api.rules.names import invalid, labels, qualified, required, too_long
@@ -25,6 +27,7 @@ from jindou.objects.errors import Fault
 from jindou.objects.kinds import Kind, Object
 
 RBAC = roles.GROUP
+WEBHOOKS = "admissionregistration.k8s.io"
 NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("", "Namespace"): names.label,
     ("", "Service"): names.label_1035,
@@ -52,7 +55,8 @@ RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
     (RBAC, "ClusterRoleBinding"): roles.cluster_role_binding,
     ("scheduling.k8s.io", "PriorityClass"): policies.priority_class,
     ("node.k8s.io", "RuntimeClass"): policies.runtime_class,
-    ("", "LimitRange"): policies.limit_range,
+    ("", "LimitRange"): quotas.limit_range,
+    ("", "ResourceQuota"): quotas.resource_quota,
     ("discovery.k8s.io", "EndpointSlice"): network.endpoint_slice,
     ("networking.k8s.io", "NetworkPolicy"): network.network_policy,
     ("networking.k8s.io", "Ingress"): network.ingress,
@@ -60,6 +64,8 @@ RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
     ("storage.k8s.io", "StorageClass"): claims.storage_class,
     ("policy", "PodDisruptionBudget"): claims.disruption_budget,
     ("autoscaling", "HorizontalPodAutoscaler"): claims.autoscaler,
+    (WEBHOOKS, "MutatingWebhookConfiguration"): webhooks.configuration,
+    (WEBHOOKS, "ValidatingWebhookConfiguration"): webhooks.configuration,
 }
 
 
