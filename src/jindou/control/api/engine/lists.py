@@ -60,7 +60,7 @@ def read(
     elif query.revision not in ("", "0"):
         revision = wanted_revision(query, store.revision)
     if revision > store.revision:
-        raise too_new(revision, store.revision, again=not exact(query) and not query.token)
+        raise too_new(revision, store.revision)
     if selection.name and not query.limit and revision == store.revision:
         items: Sequence[Stored] = named(store, resource, selection)
     elif revision == store.revision:
@@ -146,22 +146,15 @@ def wanted_revision(query: Query, current: int) -> int:
     return number if exact(query) or number > current else current
 
 
-def too_new(wanted: int, current: int, again: bool = True) -> Timeout:
-    """`again` where the revision may come: the client is told to ask once more."""
+def too_new(wanted: int, current: int) -> Timeout:
     says = f"Timeout: Too large resource version: {wanted}, current: {current}"
-    details: dict[str, object] = {
-        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
-    }
-    if again:
-        details["retryAfterSeconds"] = 1
-    return Timeout(says, details)
+    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    return Timeout(says, {"causes": causes, "retryAfterSeconds": 1})
 
 
 def awaited(query: Query) -> int:
-    """The revision that has to be reached before the present may be shown; 0: none."""
-    if query.token or exact(query) or not query.revision.isdigit():
-        return 0
-    return int(query.revision)
+    """The revision that has to be reached before anything may be shown; 0: none."""
+    return int(query.revision) if query.revision.isdigit() and not query.token else 0
 
 
 def named(store: Store, resource: Resource, selection: Selection) -> list[Stored]:
@@ -236,8 +229,8 @@ def parse_token(token: str) -> tuple[int, str]:
             says += f": {start}"
         elif isinstance(revision, int) and revision:
             return revision, start.rstrip("\0")
-    except (binascii.Error, ValueError, AttributeError) as error:
-        says += f": {error}"
+    except (binascii.Error, ValueError, AttributeError):
+        says += ": it is not one that this server gave"
     raise BadRequest(f"invalid continue token: {says}")
 
 

@@ -7,85 +7,28 @@ Source: the Table type of meta.k8s.io/v1, https://kubernetes.io/docs/reference/u
 
 from __future__ import annotations
 
-import calendar
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from jindou.control.api.resources.cells import (
+    AGE,
+    NAME,
+    NONE,
+    UNKNOWN,
+    Cells,
+    age,
+    columns_of,
+    containers,
+    created,
+    human,
+    label_selector,
+    labels,
+    seconds_of,
+)
+from jindou.control.api.resources.extension_columns import EXTENSION
 from jindou.control.api.resources.jsonpath import find
 from jindou.control.api.resources.registry import Column, Resource
 from jindou.objects.kinds import Object
-
-Cells = Callable[[Object, float], list[Any]]
-NONE, UNKNOWN = "<none>", "<unknown>"
-
-
-def seconds_of(stamp: str) -> float:
-    return float(calendar.timegm(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")))
-
-
-def age(stamp: str | None, now: float) -> str:
-    return human(now - seconds_of(stamp)) if stamp else UNKNOWN
-
-
-def human(seconds: float) -> str:
-    """A duration as kubectl shortens it: 5s, 2m30s, 15m, 3h5m, 20h, 2d3h, 9d, 1y20d."""
-    whole = int(seconds)
-    if whole < -1:
-        return "<invalid>"
-    whole = max(whole, 0)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if whole < 120:
-        return f"{whole}s"
-    if minutes < 10:
-        return _two(minutes, "m", whole % 60, "s")
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return _two(hours, "h", minutes % 60, "m")
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return _two(days, "d", hours % 24, "h")
-    if days < 730:
-        return f"{days}d"
-    if days < 8 * 365:
-        return _two(days // 365, "y", days % 365, "d")
-    return f"{days // 365}y"
-
-
-def _two(first: int, one: str, second: int, two: str) -> str:
-    return f"{first}{one}{second}{two}" if second else f"{first}{one}"
-
-
-def created(obj: Object, now: float) -> str:
-    return age(obj["metadata"].get("creationTimestamp"), now)
-
-
-def labels(selector: dict[str, str] | None) -> str:
-    return ",".join(f"{k}={v}" for k, v in sorted((selector or {}).items())) or NONE
-
-
-def label_selector(selector: dict[str, Any] | None) -> str:
-    if not selector:
-        return NONE
-    words = [f"{k}={v}" for k, v in sorted((selector.get("matchLabels") or {}).items())]
-    for e in selector.get("matchExpressions") or []:
-        values = ",".join(e.get("values") or ())
-        words.append(
-            {
-                "In": f"{e['key']} in ({values})",
-                "NotIn": f"{e['key']} notin ({values})",
-                "Exists": e["key"],
-                "DoesNotExist": f"!{e['key']}",
-            }[e["operator"]]
-        )
-    return ",".join(words) or NONE
-
-
-def containers(template: Object) -> tuple[str, str]:
-    held = template.get("spec", {}).get("containers", [])
-    return ",".join(c["name"] for c in held), ",".join(c.get("image", "") for c in held)
 
 
 def pod_reason(pod: Object) -> str:
@@ -380,10 +323,6 @@ def event_cells(obj: Object, now: float) -> list[Any]:
     ]  # fmt: skip
 
 
-def custom_resource_definition_cells(obj: Object, now: float) -> list[Any]:
-    return [obj["metadata"]["name"], obj["metadata"].get("creationTimestamp")]
-
-
 def volume_cells(obj: Object, now: float) -> list[Any]:
     spec, status = obj["spec"], obj.get("status", {})
     claim = spec.get("claimRef") or {}
@@ -500,73 +439,52 @@ def quota_cells(obj: Object, now: float) -> list[Any]:
     ]
 
 
-NAME = Column("Name", format="name", description="Name must be unique within a namespace.")
-AGE = Column(
-    "Age",
-    description="CreationTimestamp is a timestamp representing the server time when this object was created.",
-)
-
-
-def _columns(text: str) -> tuple[Column, ...]:
-    """ "Ready Up-to-date:integer Node*": a colon gives the type, a star means wide output only."""
-    made = []
-    for word in text.split("|"):
-        name, _, kind = word.strip().rstrip("*").partition(":")
-        if name == "Name":
-            made.append(NAME)
-        elif name == "Age":
-            made.append(AGE)
-        else:
-            made.append(Column(name, kind or "string", priority=int(word.strip().endswith("*"))))
-    return tuple(made)
-
-
 PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
-    ("", "Pod"): (_columns("Name|Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*"), pod_cells),
-    ("apps", "Deployment"): (_columns("Name|Ready|Up-to-date:integer|Available:integer|Age|Containers*|Images*|Selector*"), deployment_cells),
-    ("apps", "ReplicaSet"): (_columns("Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*"), replica_set_cells),
-    ("", "ReplicationController"): (_columns("Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*"), replica_set_cells),
-    ("apps", "StatefulSet"): (_columns("Name|Ready|Age|Containers*|Images*"), stateful_set_cells),
-    ("apps", "DaemonSet"): (_columns("Name|Desired:integer|Current:integer|Ready:integer|Up-to-date:integer|Available:integer|Node Selector|Age|Containers*|Images*|Selector*"), daemon_set_cells),
-    ("batch", "Job"): (_columns("Name|Status|Completions|Duration|Age|Containers*|Images*|Selector*"), job_cells),
-    ("batch", "CronJob"): (_columns("Name|Schedule|Timezone|Suspend|Active:integer|Last Schedule|Age|Containers*|Images*|Selector*"), cron_job_cells),
-    ("", "Service"): (_columns("Name|Type|Cluster-IP|External-IP|Port(s)|Age|Selector*"), service_cells),
-    ("", "Endpoints"): (_columns("Name|Endpoints|Age"), endpoints_cells),
-    ("discovery.k8s.io", "EndpointSlice"): (_columns("Name|AddressType|Ports|Endpoints|Age"), endpoint_slice_cells),
-    ("", "Node"): (_columns("Name|Status|Roles|Age|Version|Internal-IP*|External-IP*|OS-Image*|Kernel-Version*|Container-Runtime*"), node_cells),
-    ("", "Event"): (_columns("Last Seen|Type|Reason|Object|Subobject*|Source*|Message|First Seen*|Count:integer*|Name*"), event_cells),
-    ("", "Namespace"): (_columns("Name|Status|Age"), lambda o, now: [o["metadata"]["name"], o.get("status", {}).get("phase", ""), created(o, now)]),
-    ("", "ConfigMap"): (_columns("Name|Data|Age"), lambda o, now: [o["metadata"]["name"], len(o.get("data") or {}) + len(o.get("binaryData") or {}), created(o, now)]),
-    ("", "Secret"): (_columns("Name|Type|Data|Age"), lambda o, now: [o["metadata"]["name"], o.get("type", ""), len(o.get("data") or {}), created(o, now)]),
-    ("", "ServiceAccount"): (_columns("Name|Age"), lambda o, now: [o["metadata"]["name"], created(o, now)]),
-    ("", "PersistentVolume"): (_columns("Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|VolumeMode*"), volume_cells),
-    ("", "PersistentVolumeClaim"): (_columns("Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|VolumeMode*"), claim_cells),
-    ("", "ResourceQuota"): (_columns("Name|Request|Limit|Age"), quota_cells),
-    ("", "LimitRange"): (_columns("Name|Created At"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
-    ("autoscaling", "Scale"): (_columns("Name|Desired:integer|Available:integer|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("replicas", 0), o["status"].get("replicas", 0), created(o, now)]),
-    ("autoscaling", "HorizontalPodAutoscaler"): (_columns("Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"), autoscaler_cells),
-    ("networking.k8s.io", "Ingress"): (_columns("Name|Class|Hosts|Address|Ports|Age"), ingress_cells),
-    ("networking.k8s.io", "IngressClass"): (_columns("Name|Controller|Parameters|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("controller", ""), NONE, created(o, now)]),
-    ("networking.k8s.io", "NetworkPolicy"): (_columns("Name|Pod-Selector|Age"), lambda o, now: [o["metadata"]["name"], label_selector(o["spec"].get("podSelector")), created(o, now)]),
-    ("policy", "PodDisruptionBudget"): (_columns("Name|Min Available|Max Unavailable|Allowed Disruptions:integer|Age"), disruption_budget_cells),
-    ("rbac.authorization.k8s.io", "RoleBinding"): (_columns("Name|Role|Age|Users*|Groups*|ServiceAccounts*"), binding_cells),
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): (_columns("Name|Role|Age|Users*|Groups*|ServiceAccounts*"), binding_cells),
-    ("rbac.authorization.k8s.io", "Role"): (_columns("Name|Created At"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
-    ("rbac.authorization.k8s.io", "ClusterRole"): (_columns("Name|Created At"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): (_columns("Name|Created At"), custom_resource_definition_cells),
+    **EXTENSION,
+    ("", "Pod"): (columns_of("Name|Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*"), pod_cells),
+    ("apps", "Deployment"): (columns_of("Name|Ready|Up-to-date|Available|Age|Containers*|Images*|Selector*"), deployment_cells),
+    ("apps", "ReplicaSet"): (columns_of("Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*"), replica_set_cells),
+    ("", "ReplicationController"): (columns_of("Name|Desired:integer|Current:integer|Ready:integer|Age|Containers*|Images*|Selector*"), replica_set_cells),
+    ("apps", "StatefulSet"): (columns_of("Name|Ready|Age|Containers*|Images*"), stateful_set_cells),
+    ("apps", "DaemonSet"): (columns_of("Name|Desired:integer|Current:integer|Ready:integer|Up-to-date:integer|Available:integer|Node Selector|Age|Containers*|Images*|Selector*"), daemon_set_cells),
+    ("batch", "Job"): (columns_of("Name|Status|Completions|Duration|Age|Containers*|Images*|Selector*"), job_cells),
+    ("batch", "CronJob"): (columns_of("Name|Schedule|Timezone|Suspend:boolean|Active:integer|Last Schedule|Age|Containers*|Images*|Selector*"), cron_job_cells),
+    ("", "Service"): (columns_of("Name|Type|Cluster-IP|External-IP|Port(s)|Age|Selector*"), service_cells),
+    ("", "Endpoints"): (columns_of("Name|Endpoints|Age"), endpoints_cells),
+    ("discovery.k8s.io", "EndpointSlice"): (columns_of("Name|AddressType|Ports|Endpoints|Age"), endpoint_slice_cells),
+    ("", "Node"): (columns_of("Name|Status|Roles|Age|Version|Internal-IP*|External-IP*|OS-Image*|Kernel-Version*|Container-Runtime*"), node_cells),
+    ("", "Event"): (columns_of("Last Seen|Type|Reason|Object|Subobject*|Source*|Message|First Seen*|Count*|Name*"), event_cells),
+    ("", "Namespace"): (columns_of("Name|Status|Age"), lambda o, now: [o["metadata"]["name"], o.get("status", {}).get("phase", ""), created(o, now)]),
+    ("", "ConfigMap"): (columns_of("Name|Data|Age"), lambda o, now: [o["metadata"]["name"], len(o.get("data") or {}) + len(o.get("binaryData") or {}), created(o, now)]),
+    ("", "Secret"): (columns_of("Name|Type|Data|Age"), lambda o, now: [o["metadata"]["name"], o.get("type", ""), len(o.get("data") or {}), created(o, now)]),
+    ("", "ServiceAccount"): (columns_of("Name|Age"), lambda o, now: [o["metadata"]["name"], created(o, now)]),
+    ("", "PersistentVolume"): (columns_of("Name|Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|VolumeMode*"), volume_cells),
+    ("", "PersistentVolumeClaim"): (columns_of("Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|VolumeMode*"), claim_cells),
+    ("", "ResourceQuota"): (columns_of("Name|Request|Limit|Age"), quota_cells),
+    ("", "LimitRange"): (columns_of("Name|Created At:date"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
+    ("autoscaling", "Scale"): (columns_of("Name|Desired:integer|Available:integer|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("replicas", 0), o["status"].get("replicas", 0), created(o, now)]),
+    ("autoscaling", "HorizontalPodAutoscaler"): (columns_of("Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"), autoscaler_cells),
+    ("networking.k8s.io", "Ingress"): (columns_of("Name|Class|Hosts|Address|Ports|Age"), ingress_cells),
+    ("networking.k8s.io", "IngressClass"): (columns_of("Name|Controller|Parameters|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("controller", ""), NONE, created(o, now)]),
+    ("networking.k8s.io", "NetworkPolicy"): (columns_of("Name|Pod-Selector|Age"), lambda o, now: [o["metadata"]["name"], label_selector(o["spec"].get("podSelector")), created(o, now)]),
+    ("policy", "PodDisruptionBudget"): (columns_of("Name|Min Available|Max Unavailable|Allowed Disruptions:integer|Age"), disruption_budget_cells),
+    ("rbac.authorization.k8s.io", "RoleBinding"): (columns_of("Name|Role|Age|Users*|Groups*|ServiceAccounts*"), binding_cells),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"): (columns_of("Name|Role|Age|Users*|Groups*|ServiceAccounts*"), binding_cells),
+    ("rbac.authorization.k8s.io", "Role"): (columns_of("Name|Created At:date"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
+    ("rbac.authorization.k8s.io", "ClusterRole"): (columns_of("Name|Created At:date"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
     ("storage.k8s.io", "StorageClass"): (
-        _columns("Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age"),
+        columns_of("Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age"),
         lambda o, now: [
             o["metadata"]["name"] + (" (default)" if (o["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true" else ""),
             o.get("provisioner", ""), o.get("reclaimPolicy", "Delete"), o.get("volumeBindingMode", "Immediate"), str(bool(o.get("allowVolumeExpansion"))).lower(), created(o, now),
         ],
     ),
-    ("scheduling.k8s.io", "PriorityClass"): (_columns("Name|Value:integer|Global-Default:boolean|Age|PreemptionPolicy"), lambda o, now: [o["metadata"]["name"], o.get("value", 0), bool(o.get("globalDefault")), created(o, now), o.get("preemptionPolicy", "PreemptLowerPriority")]),
-    ("coordination.k8s.io", "Lease"): (_columns("Name|Holder|Age"), lambda o, now: [o["metadata"]["name"], o.get("spec", {}).get("holderIdentity", ""), created(o, now)]),
-    ("node.k8s.io", "RuntimeClass"): (_columns("Name|Handler|Age"), lambda o, now: [o["metadata"]["name"], o.get("handler", ""), created(o, now)]),
-    ("apps", "ControllerRevision"): (_columns("Name|Controller|Revision|Age"), lambda o, now: [o["metadata"]["name"], next((f"{r['kind'].lower()}.{r['apiVersion'].rpartition('/')[0]}/{r['name']}" for r in o["metadata"].get("ownerReferences") or [] if r.get("controller")), NONE), o.get("revision", 0), created(o, now)]),
-    ("apiregistration.k8s.io", "APIService"): (_columns("Name|Service|Available|Age"), lambda o, now: [o["metadata"]["name"], "Local" if not o["spec"].get("service") else f"{o['spec']['service']['namespace']}/{o['spec']['service']['name']}", next((c["status"] for c in o.get("status", {}).get("conditions", []) if c["type"] == "Available"), "Unknown"), created(o, now)]),
-    ("certificates.k8s.io", "CertificateSigningRequest"): (_columns("Name|Age|SignerName|Requestor|RequestedDuration|Condition"), lambda o, now: [o["metadata"]["name"], created(o, now), o["spec"].get("signerName", ""), o["spec"].get("username", ""), human(o["spec"]["expirationSeconds"]) if o["spec"].get("expirationSeconds") else NONE, ",".join(c["type"] for c in o.get("status", {}).get("conditions", [])) or "Pending"]),
+    ("scheduling.k8s.io", "PriorityClass"): (columns_of("Name|Value:integer|Global-Default:boolean|Age|PreemptionPolicy"), lambda o, now: [o["metadata"]["name"], o.get("value", 0), bool(o.get("globalDefault")), created(o, now), o.get("preemptionPolicy", "PreemptLowerPriority")]),
+    ("coordination.k8s.io", "Lease"): (columns_of("Name|Holder|Age"), lambda o, now: [o["metadata"]["name"], o.get("spec", {}).get("holderIdentity", ""), created(o, now)]),
+    ("node.k8s.io", "RuntimeClass"): (columns_of("Name|Handler|Age"), lambda o, now: [o["metadata"]["name"], o.get("handler", ""), created(o, now)]),
+    ("apps", "ControllerRevision"): (columns_of("Name|Controller|Revision|Age"), lambda o, now: [o["metadata"]["name"], next((f"{r['kind'].lower()}.{r['apiVersion'].rpartition('/')[0]}/{r['name']}" for r in o["metadata"].get("ownerReferences") or [] if r.get("controller")), NONE), o.get("revision", 0), created(o, now)]),
+    ("apiregistration.k8s.io", "APIService"): (columns_of("Name|Service|Available|Age"), lambda o, now: [o["metadata"]["name"], "Local" if not o["spec"].get("service") else f"{o['spec']['service']['namespace']}/{o['spec']['service']['name']}", next((c["status"] for c in o.get("status", {}).get("conditions", []) if c["type"] == "Available"), "Unknown"), created(o, now)]),
+    ("certificates.k8s.io", "CertificateSigningRequest"): (columns_of("Name|Age|SignerName|Requestor|RequestedDuration|Condition"), lambda o, now: [o["metadata"]["name"], created(o, now), o["spec"].get("signerName", ""), o["spec"].get("username", ""), human(o["spec"]["expirationSeconds"]) if o["spec"].get("expirationSeconds") else NONE, ",".join(c["type"] for c in o.get("status", {}).get("conditions", [])) or "Pending"]),
 }  # fmt: skip
 
 

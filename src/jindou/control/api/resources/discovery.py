@@ -93,9 +93,7 @@ class Discovery:
 
     def _group(self, group: str, versions: list[str]) -> dict[str, Any]:
         return {
-            "metadata": {"name": group or None, "creationTimestamp": None}
-            if group
-            else {"creationTimestamp": None},
+            "metadata": {"name": group} if group else {},
             "versions": [
                 {
                     "version": version,
@@ -129,7 +127,7 @@ def _aggregated_entry(resource: Resource) -> dict[str, Any]:
         "responseKind": _gvk(kind),
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": resource.singular,
-        "verbs": list(resource.verbs),
+        "verbs": sorted(resource.verbs),
     }
     if resource.short_names:
         entry["shortNames"] = list(resource.short_names)
@@ -140,11 +138,15 @@ def _aggregated_entry(resource: Resource) -> dict[str, Any]:
             {
                 "subresource": sub.name,
                 "responseKind": _gvk(sub.kind or kind),
-                "verbs": list(sub.verbs),
+                "verbs": sorted(sub.verbs),
             }
-            for sub in sorted(resource.subresources.values(), key=lambda s: s.name)
+            for sub in by_name(resource)
         ]
     return entry
+
+
+def by_name(resource: Resource) -> list[Subresource]:
+    return sorted(resource.subresources.values(), key=lambda sub: sub.name)
 
 
 def _legacy_group(group: str, versions: list[str]) -> dict[str, Any]:
@@ -159,13 +161,13 @@ def _legacy_entries(resource: Resource) -> list[dict[str, Any]]:
         "singularName": resource.singular,
         "namespaced": kind.namespaced,
         "kind": kind.name,
-        "verbs": list(resource.verbs),
+        "verbs": sorted(resource.verbs),
     }
     if resource.short_names:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    return [entry, *(_legacy_sub(resource, sub) for sub in resource.subresources.values())]
+    return [entry, *(_legacy_sub(resource, sub) for sub in by_name(resource))]
 
 
 def _legacy_sub(resource: Resource, sub: Subresource) -> dict[str, Any]:
@@ -180,5 +182,5 @@ def _legacy_sub(resource: Resource, sub: Subresource) -> dict[str, Any]:
         "namespaced": resource.kind.namespaced,
         **({"group": kind.group, "version": kind.version} if foreign else {}),
         "kind": kind.name,
-        "verbs": list(sub.verbs),
+        "verbs": sorted(sub.verbs),
     }

@@ -8,10 +8,11 @@ GROUP_ORDER = (
     "", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io",
     "autoscaling", "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io",
     "storage.k8s.io", "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io",
-    "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "flowcontrol.apiserver.k8s.io",
+    "coordination.k8s.io", "node.k8s.io", "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
 )  # fmt: skip
 
 SINGULAR = {"endpoints": "endpoints"}
+VERBS = {("", "componentstatuses"): ("get", "list")}
 
 SHORT_NAMES: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "componentstatuses"): ("cs",),
@@ -65,6 +66,8 @@ CATEGORIES: dict[tuple[str, str], tuple[str, ...]] = {
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): _EXTENSIONS,
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"): _EXTENSIONS,
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): _EXTENSIONS,
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"): _EXTENSIONS,
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"): _EXTENSIONS,
 }
 
 _EVENT_FIELDS = frozenset(

@@ -169,7 +169,7 @@ def _built_in(
     return Resource(
         kind,
         singular=overlay.SINGULAR.get(kind.plural, kind.name.lower()),
-        verbs=tuple(verbs),
+        verbs=overlay.VERBS.get(place, tuple(verbs)),
         type_name=type_name,
         short_names=overlay.SHORT_NAMES.get(place, ()),
         categories=overlay.CATEGORIES.get(place, ()),
