@@ -66,7 +66,7 @@ def label_selector(selector: dict[str, Any] | None) -> str:
         return NONE
     words = [f"{k}={v}" for k, v in sorted((selector.get("matchLabels") or {}).items())]
     for e in selector.get("matchExpressions") or []:
-        values = ",".join(e.get("values") or ())
+        values = ",".join(sorted(e.get("values") or ()))
         words.append(
             {
                 "In": f"{e['key']} in ({values})",

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from jindou.control.api.resources.cells import (
     AGE,
     NAME,
     NONE,
     UNKNOWN,
+    UNSET,
     Cells,
     age,
     columns_of,
@@ -297,9 +300,9 @@ def node_cells(obj: Object, now: float) -> list[Any]:
     addresses = {a["type"]: a["address"] for a in reversed(status.get("addresses", []))}
     info = status.get("nodeInfo", {})
     return [
-        meta["name"], ",".join(words), ",".join(roles) or NONE, created(obj, now), info.get("kubeletVersion", UNKNOWN),
-        addresses.get("InternalIP", NONE), addresses.get("ExternalIP", NONE), info.get("osImage", UNKNOWN),
-        info.get("kernelVersion", UNKNOWN), info.get("containerRuntimeVersion", UNKNOWN),
+        meta["name"], ",".join(words), ",".join(roles) or NONE, created(obj, now), info.get("kubeletVersion", ""),
+        addresses.get("InternalIP", NONE), addresses.get("ExternalIP", NONE), info.get("osImage") or UNKNOWN,
+        info.get("kernelVersion") or UNKNOWN, info.get("containerRuntimeVersion") or UNKNOWN,
     ]  # fmt: skip
 
 
@@ -310,10 +313,10 @@ def event_cells(obj: Object, now: float) -> list[Any]:
     last = (
         series.get("lastObservedTime")
         or obj.get("lastTimestamp")
+        or obj.get("firstTimestamp")
         or obj.get("eventTime")
-        or obj["metadata"].get("creationTimestamp")
     )
-    first = obj.get("firstTimestamp") or obj.get("eventTime") or last
+    first = obj.get("firstTimestamp") or obj.get("eventTime")
     source = obj.get("source") or {}
     name = source.get("component") or obj.get("reportingComponent") or ""
     return [
@@ -357,26 +360,31 @@ def autoscaler_cells(obj: Object, now: float) -> list[Any]:
     spec, status = obj["spec"], obj.get("status", {})
     target = spec["scaleTargetRef"]
     currents = status.get("currentMetrics") or []
-    shown = []
-    for n, metric in enumerate(spec.get("metrics") or []):
-        source = metric.get(metric["type"][0].lower() + metric["type"][1:], {})
-        goal, name = source.get("target", {}), source.get("name", "")
-        held = (
-            currents[n].get(metric["type"][0].lower() + metric["type"][1:], {}).get("current", {})
-            if n < len(currents)
-            else {}
-        )
-        if "averageUtilization" in goal:
-            value = f"{held['averageUtilization']}%" if "averageUtilization" in held else UNKNOWN
-            shown.append(f"{name}: {value}/{goal['averageUtilization']}%".lstrip(": "))
-        else:
-            shown.append(
-                f"{held.get('averageValue') or held.get('value') or UNKNOWN}/{goal.get('averageValue') or goal.get('value')}"
-            )
+    metrics = spec.get("metrics") or []
+    shown = [
+        metric_text(metric, currents[n] if n < len(currents) else {})
+        for n, metric in enumerate(metrics[:MOST_METRICS])
+    ]
+    more = f" + {len(metrics) - MOST_METRICS} more..." if len(metrics) > MOST_METRICS else ""
     return [
-        obj["metadata"]["name"], f"{target['kind']}/{target['name']}", ", ".join(shown) or NONE, str(spec.get("minReplicas", "<unset>")),
+        obj["metadata"]["name"], f"{target['kind']}/{target['name']}", ", ".join(shown) + more or NONE, str(spec.get("minReplicas", UNSET)),
         spec.get("maxReplicas", 0), status.get("currentReplicas", 0), created(obj, now),
     ]  # fmt: skip
+
+
+def metric_text(metric: dict[str, Any], current: dict[str, Any]) -> str:
+    """What is and what is wanted of one metric: "cpu: 20%/50%"."""
+    kind = metric["type"][0].lower() + metric["type"][1:]
+    source = metric.get(kind, {})
+    wanted, held = source.get("target", {}), current.get(kind, {}).get("current", {})
+    named = f"{source.get('name', '')}: " if kind in ("resource", "containerResource") else ""
+    if named and "averageValue" not in wanted:
+        is_now = f"{held['averageUtilization']}%" if "averageUtilization" in held else UNKNOWN
+        goal = f"{wanted['averageUtilization']}%" if "averageUtilization" in wanted else "<auto>"
+        return f"{named}{is_now}/{goal}"
+    part = "averageValue" if "averageValue" in wanted else "value"
+    average = " (avg)" if kind in ("external", "object") and part == "averageValue" else ""
+    return f"{named}{held.get(part, UNKNOWN)}/{wanted.get(part, '')}{average}"
 
 
 def ingress_cells(obj: Object, now: float) -> list[Any]:
@@ -394,6 +402,15 @@ def ingress_cells(obj: Object, now: float) -> list[Any]:
         "80, 443" if spec.get("tls") else "80",
         created(obj, now),
     ]
+
+
+def ingress_class_cells(obj: Object, now: float) -> list[Any]:
+    spec = obj["spec"]
+    told, given = NONE, spec.get("parameters")
+    if given:
+        group = f".{given['apiGroup']}" if given.get("apiGroup") else ""
+        told = f"{given['kind']}{group}/{given['name']}"
+    return [obj["metadata"]["name"], spec.get("controller", ""), told, created(obj, now)]
 
 
 def binding_cells(obj: Object, now: float) -> list[Any]:
@@ -439,6 +456,8 @@ def quota_cells(obj: Object, now: float) -> list[Any]:
     ]
 
 
+MOST_METRICS = 2
+
 PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     **EXTENSION,
     ("", "Pod"): (columns_of("Name|Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*"), pod_cells),
@@ -465,7 +484,7 @@ PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     ("autoscaling", "Scale"): (columns_of("Name|Desired:integer|Available:integer|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("replicas", 0), o["status"].get("replicas", 0), created(o, now)]),
     ("autoscaling", "HorizontalPodAutoscaler"): (columns_of("Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"), autoscaler_cells),
     ("networking.k8s.io", "Ingress"): (columns_of("Name|Class|Hosts|Address|Ports|Age"), ingress_cells),
-    ("networking.k8s.io", "IngressClass"): (columns_of("Name|Controller|Parameters|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("controller", ""), NONE, created(o, now)]),
+    ("networking.k8s.io", "IngressClass"): (columns_of("Name|Controller|Parameters|Age"), ingress_class_cells),
     ("networking.k8s.io", "NetworkPolicy"): (columns_of("Name|Pod-Selector|Age"), lambda o, now: [o["metadata"]["name"], label_selector(o["spec"].get("podSelector")), created(o, now)]),
     ("policy", "PodDisruptionBudget"): (columns_of("Name|Min Available|Max Unavailable|Allowed Disruptions:integer|Age"), disruption_budget_cells),
     ("rbac.authorization.k8s.io", "RoleBinding"): (columns_of("Name|Role|Age|Users*|Groups*|ServiceAccounts*"), binding_cells),
@@ -475,8 +494,8 @@ PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     ("storage.k8s.io", "StorageClass"): (
         columns_of("Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age"),
         lambda o, now: [
-            o["metadata"]["name"] + (" (default)" if (o["metadata"].get("annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true" else ""),
-            o.get("provisioner", ""), o.get("reclaimPolicy", "Delete"), o.get("volumeBindingMode", "Immediate"), str(bool(o.get("allowVolumeExpansion"))).lower(), created(o, now),
+            o["metadata"]["name"],
+            o.get("provisioner", ""), o.get("reclaimPolicy", "Delete"), o.get("volumeBindingMode", "Immediate"), bool(o.get("allowVolumeExpansion")), created(o, now),
         ],
     ),
     ("scheduling.k8s.io", "PriorityClass"): (columns_of("Name|Value:integer|Global-Default:boolean|Age|PreemptionPolicy"), lambda o, now: [o["metadata"]["name"], o.get("value", 0), bool(o.get("globalDefault")), created(o, now), o.get("preemptionPolicy", "PreemptLowerPriority")]),
@@ -492,25 +511,27 @@ def _generic(obj: Object, now: float) -> list[Any]:
     return [obj["metadata"]["name"], created(obj, now)]
 
 
+def custom_cell(column: Column, value: Any, now: float) -> Any:
+    """A value of another type than its column's is not shown."""
+    if column.type == "date":
+        if isinstance(value, str):
+            return age(value, now)
+        return UNKNOWN if column.path == ".metadata.creationTimestamp" else None
+    if column.type == "string" or value is None:
+        return orjson.dumps(value).decode() if isinstance(value, (dict, list)) else value
+    if column.type == "boolean" or isinstance(value, bool):
+        return value if column.type == "boolean" and isinstance(value, bool) else None
+    if not isinstance(value, (int, float)):
+        return None
+    return int(value) if column.type == "integer" else float(value)
+
+
 def _custom(columns: Sequence[Column]) -> Cells:
     def cells(obj: Object, now: float) -> list[Any]:
         made: list[Any] = [obj["metadata"]["name"]]
         for column in columns:
             found = find(obj, column.path)
-            value = found[0] if found else None
-            if column.type == "date":
-                value = (
-                    age(value, now)
-                    if isinstance(value, str)
-                    else UNKNOWN
-                    if column.path == ".metadata.creationTimestamp"
-                    else None
-                )
-            elif isinstance(value, (dict, list)):
-                import orjson
-
-                value = orjson.dumps(value).decode()
-            made.append(value)
+            made.append(custom_cell(column, found[0] if found else None, now))
         return made
 
     return cells
