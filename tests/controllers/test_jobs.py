@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -369,7 +368,6 @@ def test_a_job_of_another_manager_is_left_alone() -> None:
     async def scenario(world: Any) -> None:
         await world.client.create(JOB, job_object(managedBy="example.com/queue"))
         await world.settled()
-        await asyncio.sleep(0.1)
         assert not await world.find(POD)
         assert not (await world.client.get(JOB_REF)).get("status")
 
