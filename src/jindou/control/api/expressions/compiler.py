@@ -19,8 +19,16 @@ from jindou.control.api.expressions.values import CelError
 
 TRAILER = re.compile(r" \[[A-Z_]+\]$")
 STRUCT = re.compile(r" not found in struct '[\w.]+'")
-ERROR_AT = re.compile(r"^ERROR: <input>:(\d+):(\d+): ", re.MULTILINE)
-OPAQUE_NAME = re.compile(r"\bk\.T\d+\b")
+PLACE = re.compile(r"^ERROR: <input>:(\d+):(\d+): ", re.MULTILINE)
+MESSAGE_NAME = re.compile(r"\bk\.T\d+\b")
+SELECTED = re.compile(r"expression of type '(.*)' cannot be the operand of a select operation")
+APPLIED = re.compile(r"found no matching overload for '(\w+)' applied to '\((.*)\)'")
+UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
+WORDS = (
+    ("null_type", "null"),
+    ("cannot be the range of", "cannot be range of"),
+    ("has() argument must be a field selection", "invalid argument to has() macro"),
+)
 
 
 class CompileError(CelError):
@@ -52,7 +60,7 @@ class Environment:
     def compile(self, text: str) -> Program:
         """Raises CompileError, and `engine.Unavailable` where there is no library."""
         try:
-            expression = self._env.compile(text)
+            expression = self._checked(text)
             checked = decode(expression.serialize())
             return Program(
                 program(checked.tree), expression.return_type().name(), checked.names, checked.tree
@@ -61,6 +69,15 @@ class Environment:
             raise CompileError(told(str(error), text)) from None
         except RecursionError:
             raise CompileError("the expression is nested too deeply") from None
+
+    def _checked(self, text: str) -> Any:
+        """The library knows `exists_one` with two variables by another name only."""
+        try:
+            return self._env.compile(text)
+        except RuntimeError as error:
+            if ".exists_one(" in text and "undeclared reference to 'exists_one'" in str(error):
+                return self._env.compile(text.replace(".exists_one(", ".existsOne("))
+            raise
 
 
 def _type(text: str) -> Any:
@@ -75,8 +92,50 @@ def _type(text: str) -> Any:
 
 
 def told(message: str, text: str) -> str:
-    """The compiler's complaint as the real server words it."""
+    """The compiler's complaints as the real server words them, and in its order."""
     message = TRAILER.sub("", message.removeprefix("INVALID_ARGUMENT: "))
-    message = message.replace("null_type", "null")
-    message = OPAQUE_NAME.sub("object", STRUCT.sub("", message))
-    return message
+    for ours, theirs in WORDS:
+        message = message.replace(ours, theirs)
+    message = MESSAGE_NAME.sub("object", STRUCT.sub("", message))
+    parts = PLACE.split(message)
+    if len(parts) < 4:
+        return message
+    found = []
+    lines = text.split("\n")
+    for line, column, rest in zip(parts[1::3], parts[2::3], parts[3::3]):
+        if "'*error*'" not in rest:
+            found.append(_complaint(int(line), int(column), rest.split("\n | ")[0].strip(), lines))
+    return "\n".join(
+        f"ERROR: <input>:{line}:{column}: {says}\n | {lines[line - 1]}\n | {'.' * (column - 1)}^"
+        for line, column, says in sorted(found)
+        if line <= len(lines)
+    )
+
+
+def _complaint(line: int, column: int, says: str, lines: list[str]) -> tuple[int, int, str]:
+    if match := SELECTED.fullmatch(says):
+        return line, column, f"type '{match[1]}' does not support field selection"
+    if (match := UNDECLARED.match(says)) and "." in match[1]:
+        start = lines[line - 1][:column].rfind(match[1].partition(".")[0]) + 1
+        root = match[1].partition(".")[0]
+        return line, max(start, 1), says.replace(match[1], root)
+    if match := APPLIED.fullmatch(says):
+        before = lines[line - 1][: column - 1].rstrip()
+        if before.endswith(f".{match[1]}"):
+            target, _, rest = _first(match[2])
+            return (
+                line,
+                column,
+                f"found no matching overload for '{match[1]}' applied to '{target}.({rest})'",
+            )
+    return line, column, says
+
+
+def _first(types: str) -> tuple[str, str, str]:
+    """The first of "map(string, int), int", and the rest."""
+    depth = 0
+    for n, letter in enumerate(types):
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            return types[:n], ",", types[n + 1 :].lstrip()
+    return types, "", ""

@@ -7,11 +7,14 @@ One line for each overload: what it is called on (or "-"), its name, its paramet
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Any
 
 EXTENSIONS = ("optional", "sets", "two-var-comprehensions")
 VERSIONED = {"lists": 2}
 COMPARABLE = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
+WIDENED = ("string", "_<_", "_<=_", "_>_", "_>=_")
+"""Functions of the language that take more here: they are declared whole."""
 SUMMABLE = ("int", "uint", "double", "duration")
 
 QUANTITY, URL, IP, CIDR = "kubernetes.Quantity", "kubernetes.URL", "net.IP", "net.CIDR"
@@ -138,11 +141,17 @@ NAMESPACED = frozenset(
 
 def _lines(more: str) -> Iterator[str]:
     yield from FUNCTIONS.strip().splitlines()
+    yield from AUTHORIZATION.strip().splitlines()
     yield from more.strip().splitlines()
     for name in FORMATS:
         yield f"- format.{name} -> {FORMAT}"
     for kind in (*COMPARABLE, IP, CIDR):
         yield f"- string {kind} -> string"
+    for name in WIDENED[1:]:
+        for kind in COMPARABLE:
+            yield f"- {name} {kind} {kind} -> bool"
+        for kind, other in permutations(("int", "uint", "double"), 2):
+            yield f"- {name} {kind} {other} -> bool"
     for kind in COMPARABLE:
         yield f"list<{kind}> isSorted -> bool"
         yield f"list<{kind}> min -> {kind}"
@@ -166,7 +175,7 @@ def declared(more: str = "", variables: tuple[tuple[str, str], ...] = ()) -> dic
             told["target"] = type_of(on)
         overloads.setdefault(name, []).append(told)
     return {
-        "stdlib": {"exclude_functions": [{"name": "string"}]},  # is declared whole, with more
+        "stdlib": {"exclude_functions": [{"name": name} for name in WIDENED]},
         "extensions": [
             *({"name": name} for name in EXTENSIONS),
             *({"name": name, "version": version} for name, version in VERSIONED.items()),
