@@ -78,7 +78,7 @@ def plan(resource: Resource, old: Object, options: DeleteOptions, now: datetime.
         meta.pop("finalizers", None)
     if "deletionTimestamp" not in meta:
         meta["deletionTimestamp"] = stamp(now + datetime.timedelta(seconds=grace))
-        if not is_namespace(resource):
+        if not is_namespace(resource) and not is_definition(resource):
             meta["deletionGracePeriodSeconds"] = grace
         if has_generation(resource) and not is_definition(resource):
             meta["generation"] = meta.get("generation", 1) + 1

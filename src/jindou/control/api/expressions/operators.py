@@ -230,7 +230,7 @@ def to_int(value: Any) -> int:
         except ValueError:
             found = None
         if found is None:
-            raise CelError(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+            raise CelError("type conversion error from 'string' to 'int'")
         return _whole(found, int)
     if isinstance(value, float):
         if math.isnan(value) or not LEAST <= value <= MOST:
@@ -259,7 +259,7 @@ def to_double(value: Any) -> float:
     try:
         return float(value)
     except ValueError:
-        raise CelError(f'strconv.ParseFloat: parsing "{value}": invalid syntax') from None
+        raise CelError("type conversion error from 'string' to 'double'") from None
 
 
 def to_bool(value: Any) -> bool:
@@ -269,7 +269,7 @@ def to_bool(value: Any) -> bool:
         return True
     if value in ("false", "FALSE", "False", "f", "0"):
         return False
-    raise CelError(f'strconv.ParseBool: parsing "{value}": invalid syntax')
+    raise CelError("type conversion error from 'string' to 'bool'")
 
 
 def to_bytes(value: Any) -> bytes:

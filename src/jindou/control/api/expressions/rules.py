@@ -16,7 +16,8 @@ from jindou.control.api.expressions.compiler import CompileError, Environment, P
 from jindou.control.api.expressions.evaluation import CALL_LIMIT, LONGEST, evaluate
 from jindou.control.api.expressions.types import Adapt, Schemas, Shape, adapter
 from jindou.control.api.expressions.values import ABSENT, CelError, CostExceeded, Optional
-from jindou.control.api.resources.schema import Schema, from_document
+from jindou.control.api.resources.schema import MISSING, Schema, from_document
+from jindou.control.api.rules import structural
 from jindou.control.api.rules.names import quoted
 from jindou.control.api.rules.paths import field_path
 from jindou.objects.errors import Fault
@@ -213,10 +214,11 @@ def _children(
     rules: Rules, at: str, value: Any, old: Any, counterpart: Counterpart
 ) -> Iterator[tuple[Rules, str, Any, Any, Counterpart]]:
     if isinstance(value, list) and rules.items is not None:
-        earlier = matched(rules.schema, old)
+        earlier = structural.matched(rules.schema, old)
         for n, held in enumerate(value):
             before = earlier(held)
-            next_ = counterpart.below(value, before, before is not None)
+            next_ = counterpart.below(value, before, before is not MISSING)
+            before = None if before is MISSING else before
             yield rules.items, f"{at}[{n}]", held, before, next_
     elif isinstance(value, dict):
         earlier_map = old if isinstance(old, dict) else {}
@@ -229,20 +231,6 @@ def _children(
                 before = earlier_map.get(name)
                 known = name in earlier_map
                 yield below, place, held, before, counterpart.below(value, before, known)
-
-
-def matched(schema: Schema, old: Any) -> Any:
-    """Finds the item of before that has the same keys; of other lists none has a counterpart."""
-    if schema.list_type != "map" or not isinstance(old, list):
-        return lambda item: None
-
-    def key(item: Any) -> tuple[str, ...] | None:
-        if not isinstance(item, dict):
-            return None
-        return tuple(repr(item.get(name)) for name in schema.list_keys)
-
-    known = {key(item): item for item in old}
-    return lambda item: known.get(key(item))
 
 
 def _own(

@@ -1,5 +1,6 @@
 """Is a custom resource right? What an OpenAPI v3 schema says of values: bounds, patterns, enums.
 
+Of an update only what changed is judged: a value that is as it was stays, whatever its schema says now.
 Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation
 """
 
@@ -7,11 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from jindou.control.api.resources.schema import Schema, from_document
+from jindou.control.api.resources.schema import MISSING, Schema, from_document
 from jindou.control.api.rules.formats import fits
 from jindou.control.api.rules.names import duplicate, invalid, quoted, required, unsupported
 from jindou.objects.errors import Fault
@@ -42,12 +43,32 @@ GO_NAMES = {
 
 def validate(schema: Schema, obj: Object, old: Object | None) -> list[Fault]:
     found: list[Fault] = []
-    held = {name: value for name, value in obj.items() if name not in ROOT}
-    _check(schema, held, "", found)
+    _check(schema, _body(obj), "", found, MISSING if old is None else _body(old))
     return found
 
 
-def _check(schema: Schema, value: Any, at: str, found: list[Fault]) -> None:
+def _body(obj: Object) -> Object:
+    return {name: value for name, value in obj.items() if name not in ROOT}
+
+
+def matched(schema: Schema, old: Any) -> Callable[[Any], Any]:
+    """Finds the item of before that has the same keys, or MISSING; of other lists none has a counterpart."""
+    if schema.list_type != "map" or not isinstance(old, list):
+        return lambda item: MISSING
+
+    def key(item: Any) -> tuple[str, ...] | None:
+        if not isinstance(item, dict):
+            return None
+        return tuple(repr(item.get(name)) for name in schema.list_keys)
+
+    known = {key(item): item for item in old}
+    return lambda item: known.get(key(item), MISSING)
+
+
+def _check(schema: Schema, value: Any, at: str, found: list[Fault], old: Any = MISSING) -> None:
+    """`old` is the value of before, MISSING where there is none to compare with."""
+    if old is not MISSING and type(old) is type(value) and old == value:
+        return
     if value is None:
         if not schema.nullable and schema.type:
             found.append(_wrong_type(at, value, schema.type))
@@ -64,9 +85,9 @@ def _check(schema: Schema, value: Any, at: str, found: list[Fault]) -> None:
         found.append(Fault("FieldValueTypeInvalid", f"Invalid value: {quoted(value)}: {says}", at))
     _constraints(schema.extra, value, at, found)
     if isinstance(value, dict):
-        _object(schema, value, at, found)
+        _object(schema, value, at, found, old if isinstance(old, dict) else {})
     elif isinstance(value, list):
-        _array(schema, value, at, found)
+        _array(schema, value, at, found, old)
 
 
 def _is(value: Any, kind: str) -> bool:
@@ -87,22 +108,25 @@ def _wrong_type(at: str, value: Any, expected: str) -> Fault:
     )
 
 
-def _object(schema: Schema, value: dict[str, Any], at: str, found: list[Fault]) -> None:
+def _object(
+    schema: Schema, value: dict[str, Any], at: str, found: list[Fault], old: dict[str, Any]
+) -> None:
     for name in schema.required:
         if name not in value and not (at == "" and name in ROOT):
             found.append(required(f"{at}.{name}" if at else name))
     for name, held in value.items():
         child = schema.field(name)
         if child is not None:
-            _check(child, held, f"{at}.{name}" if at else name, found)
+            _check(child, held, f"{at}.{name}" if at else name, found, old.get(name, MISSING))
 
 
-def _array(schema: Schema, value: list[Any], at: str, found: list[Fault]) -> None:
+def _array(schema: Schema, value: list[Any], at: str, found: list[Fault], old: Any) -> None:
     items = schema.items
+    earlier = matched(schema, old)
     seen: set[str] = set()
     for n, held in enumerate(value):
         if items is not None:
-            _check(items, held, f"{at}[{n}]", found)
+            _check(items, held, f"{at}[{n}]", found, earlier(held))
         if schema.list_type == "set":
             mark = repr(held)
         elif schema.list_type == "map" and isinstance(held, dict):
