@@ -196,3 +196,16 @@ def test_a_failing_handler_is_an_error_500_and_nothing_more():
         assert seen == [KeyError]
 
     on_server(fail, scenario)
+
+
+@pytest.mark.parametrize(("size", "answers"), [(1000, 2), (1_000_000, 1)])
+def test_an_answer_that_comes_before_the_body_is_read_arrives(size, answers):
+    """A small body passes by and the connection goes on; a large one ends it, but not too soon."""
+
+    async def scenario(port, server):
+        request = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size
+        told = await raw(port, (request + b"x" * size) * 2)
+        assert told.count(b"HTTP/1.1 405") == answers
+        assert told.endswith(b"no")
+
+    on_server(lambda request: Response(405, b"no"), scenario)

@@ -32,12 +32,14 @@ class HttpRequest:
     """One request of an HTTP/1.1 connection or of an HTTP/2 stream."""
 
     __slots__ = (
+        "_arrived",
         "_ended",
         "_path",
         "_pieces",
         "_query",
         "_resume",
         "_size",
+        "_unwanted",
         "_waiter",
         "headers",
         "http2",
@@ -55,8 +57,8 @@ class HttpRequest:
         self.peer = peer
         self.http2 = http2
         self._pieces: deque[bytes] = deque()
-        self._size = 0
-        self._ended = False
+        self._size = self._arrived = 0
+        self._ended = self._unwanted = False
         self._waiter: asyncio.Future[None] | None = None
         self._resume: Callable[[], None] | None = None
         self._path: str | None = None
@@ -78,6 +80,9 @@ class HttpRequest:
 
     def feed(self, data: bytes) -> int:
         """Take a piece of the body; returns how much is held now."""
+        if self._unwanted:
+            return 0
+        self._arrived += len(data)
         self._pieces.append(data)
         self._size += len(data)
         self._wake()
@@ -86,6 +91,18 @@ class HttpRequest:
     def feed_end(self) -> None:
         self._ended = True
         self._wake()
+
+    def pass_by(self, most: int) -> bool:
+        """Nobody will read it: drop the body, unless more than `most` bytes are still to come."""
+        length = self.headers.get("content-length", "")
+        if not self._ended and not (length and int(length) - self._arrived <= most):
+            return False
+        self._unwanted = True
+        self._pieces.clear()
+        self._size = 0
+        if self._resume is not None:
+            self._resume()
+        return True
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

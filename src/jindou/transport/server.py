@@ -37,6 +37,8 @@ from jindou.transport.requests import HIGH_WATER, HttpRequest, peer_of
 
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
+UNREAD = 256 * 1024  # bytes of a body nobody wants that are let pass by to keep the connection
+LINGER = 1.0  # seconds to read an answer that came before the whole request had been sent
 IDLE = 120.0  # seconds that a connection may wait for its next request
 HEAD_TIME = 20.0  # seconds for a head to arrive whole
 
@@ -174,7 +176,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._drained: list[asyncio.Future[None]] = []
         self._paused = False
-        self._eof = self._tls = False
+        self._eof = self._tls = self._lingering = False
         self.deadline = 0.0
 
     # ------------------------------------------------------------ asyncio
@@ -213,6 +215,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._duplex is not None:
             self._duplex.feed(data)
+            return
+        if self._lingering:
             return
         if self._request is None:
             self._head_size += len(data)
@@ -350,7 +354,7 @@ class Connection(asyncio.Protocol):
             return
         if isinstance(answer, Response):
             body = answer.body
-            close = self._close_after or not request._ended
+            close = self._close_after or not request.pass_by(UNREAD)
             if isinstance(body, bytes):
                 start = head(answer.status, answer.headers, len(body), close)
                 self.send(start if request.method == "HEAD" else start + body)
@@ -403,13 +407,25 @@ class Connection(asyncio.Protocol):
         if self.transport is None:
             return
         if close or self._close_after or self._server.closing:
-            self.transport.close()
+            self._end()
         elif self._waiting:
             self._handle(*self._waiting.popleft())
         elif self._eof:
             self.transport.close()
         else:
             self.deadline = self._server.now() + self._server.idle
+
+    def _end(self, unread: bool = False) -> None:
+        """Close; where the peer is still sending, not before it has had time to read the answer: a
+        close with unread bytes is a reset, which takes the answer away (RFC 9112, section 9.6)."""
+        if self.transport is None:
+            return
+        if not unread and (self._request is None or self._request.ended):
+            self.transport.close()
+            return
+        self._lingering = True
+        self.transport.resume_reading()
+        asyncio.get_running_loop().call_later(LINGER, self.transport.close)
 
     def _refuse(self, status: int, why: str) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -418,7 +434,7 @@ class Connection(asyncio.Protocol):
                 self.transport.write(
                     head(status, (("Content-Type", "text/plain"),), len(body), True) + body
                 )
-            self.transport.close()
+            self._end(unread=True)
 
     def send(self, data: bytes) -> None:
         if self.transport is not None and not self.transport.is_closing():
