@@ -23,6 +23,7 @@ from jindou.control.api.engine.selection import select
 from jindou.control.api.engine.templates import PREFIXES
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.engine.watches import Start, Told
+from jindou.control.api.metrics.source import Metrics
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
 from jindou.control.store import Forgotten, StoreFailed
@@ -49,12 +50,14 @@ class LocalClient:
         access: Access | None = None,
         tokens: Tokens | None = None,
         manager: str = "",
+        metrics: Metrics | None = None,
     ) -> None:
         self._engine = engine
         self._user = user
         self._access = access
         self._tokens = tokens
         self._manager = manager or user.name.rpartition(":")[2]
+        self._metrics = metrics
 
     def _call(self) -> Call:
         return Call(user=self._user, manager=self._manager)
@@ -71,12 +74,17 @@ class LocalClient:
             if part not in resource.subresources:
                 raise NotFound("the server could not find the requested resource")
             return self._engine.scale(resource, ref.namespace, ref.name)
+        if resource.computed and self._metrics is not None:
+            return await self._metrics.get(resource, ref.namespace, ref.name)
         return self._engine.read(resource, ref.namespace, ref.name)
 
     async def find(
         self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""
     ) -> Listing:
         resource = self._resource(kind)
+        if resource.computed and self._metrics is not None:
+            found = await self._metrics.find(resource, namespace, labels=labels, fields=fields)
+            return Listing(found, "")
         page = self._engine.page(resource, select(resource, namespace, labels, fields), Query())
         return Listing(
             [encoding.loads(resource, stored.value) for stored in page.items], str(page.revision)

@@ -18,11 +18,14 @@ from jindou.control.api.custom import CustomResources
 from jindou.control.api.engine.cleanup import Cleanup
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.local import LocalClient
+from jindou.control.api.metrics import kinds as metrics
+from jindou.control.api.metrics.source import Metrics
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.webhooks import admission as webhooks
 from jindou.control.api.webhooks.clients import Clients
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
+from jindou.control.api.wire.metering import Source
 from jindou.control.api.wire.requests import Requests
 from jindou.control.store import Store
 from jindou.settings import Settings
@@ -83,8 +86,16 @@ class ApiServer:
         self._cleanup = Cleanup(self.engine, self.registry)
         self._documents = Documents(store, self.registry, self.access, tokens, address)
         self._connect = Connect(store, folder)
+        self.registry.set_custom(metrics.GROUP, metrics.resources())
+        self._metrics = Metrics(self.engine, self._connect.read)
         self.handler: Handler = Requests(
-            self.engine, self.access, tokens, self._connect, self._documents, report or _report
+            self.engine,
+            self.access,
+            tokens,
+            self._connect,
+            self._metrics,
+            self._documents,
+            report or _report,
         )
 
     async def start(self, address: str = "") -> None:
@@ -95,12 +106,16 @@ class ApiServer:
             judge.start()
         self._cleanup.start()
 
+    def measure(self, source: Source) -> None:
+        """Lines that another part of this process adds to /metrics."""
+        self._documents.sources.append(source)
+
     def local(self, user: User = CONTROLLERS, manager: str = "") -> LocalClient:
-        return LocalClient(self.engine, user, self.access, self.tokens, manager)
+        return LocalClient(self.engine, user, self.access, self.tokens, manager, self._metrics)
 
     def close(self) -> None:
         """/readyz fails from now on, and nothing goes on in the background."""
-        self._documents.ready = False
+        self._documents.health.ready = False
         self._cleanup.stop()
         for judge in self._judges:
             judge.close()

@@ -151,6 +151,7 @@ ROLES: dict[str, list[Object]] = {
         rule(READ, "", "nodes"),
         rule(ALL, "", "nodes nodes/proxy nodes/log nodes/metrics nodes/stats"),
     ],
+    "system:aggregated-metrics-reader": [rule(READ, "metrics.k8s.io", "nodes pods")],
     "system:node": NODE,
     "system:node-proxier": [
         rule(READ, "", "endpoints services nodes"),
@@ -184,6 +185,7 @@ PART_OF = {
     "system:aggregate-to-admin": "admin",
     "system:aggregate-to-edit": "edit",
     "system:aggregate-to-view": "view",
+    "system:aggregated-metrics-reader": "view",
     "edit": "admin",
     "view": "edit",
 }

@@ -47,6 +47,7 @@ class Resource:
     columns: tuple[Column, ...] = ()
     selectable: frozenset[str] = frozenset()  # field selectors, as "spec.nodeName"
     custom: bool = False
+    computed: bool = False  # made when it is asked for, and in no store
     list_kind: str = ""
     storage: Kind | None = None  # whose objects these are, where another kind holds them
     scale_paths: tuple[str, str, str] = (

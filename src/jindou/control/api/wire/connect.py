@@ -94,6 +94,14 @@ class Connect:
 
     # ------------------------------------------------------------ nodes
 
+    async def read(self, node: str, path: str) -> bytes:
+        """What a node's endpoint has at a path. Raises CloudError, OSError or TimeoutError."""
+        pool, base = self._node(node)
+        response = await pool.request("GET", base + path, timeout=10)
+        if response.status >= 400:
+            raise await refusal(response, f"get {path} of {node}")
+        return await response.read()
+
     def _node(self, name: str) -> tuple[Pool, str]:
         """Connections to a node's endpoint, and its URL without a path."""
         return self._pool(name), "https://" + endpoint(self._read(NODE, "", name))

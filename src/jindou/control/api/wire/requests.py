@@ -6,7 +6,9 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import orjson
@@ -23,14 +25,15 @@ from jindou.control.api.engine.pods import BINDING
 from jindou.control.api.engine.selection import Selection, select
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.engine.watches import start_of
-from jindou.control.api.wire import connections, messages, negotiation
+from jindou.control.api.metrics.source import Metrics
+from jindou.control.api.wire import connections, measured, messages, negotiation
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
 from jindou.control.api.wire.negotiation import Form, accepted
 from jindou.control.api.wire.routes import Route, Routes
 from jindou.control.api.wire.streams import WatchStream
 from jindou.control.api.wire.waiting import reached
-from jindou.control.store import Forgotten, StoreFailed
+from jindou.control.store import Forgotten, StoreFailed, StoreFull
 from jindou.objects.errors import (
     BadRequest,
     CloudError,
@@ -57,6 +60,7 @@ JSON_HEADERS: Headers = (
 CONNECT = frozenset({"exec", "attach", "portforward", "log", "proxy"})
 ALWAYS_CREATE = frozenset({"exec", "attach", "portforward"})
 LIMIT = 3 * 1024 * 1024
+LONGEST_AUDIT = 64
 Report = Callable[[Exception, Any], None]
 Read = Callable[[Route, Request], Answer | Awaitable[Answer]]
 
@@ -70,6 +74,7 @@ class Requests:
         access: Access,
         tokens: Tokens,
         connect: Connect,
+        metrics: Metrics,
         documents: Documents,
         report: Report,
     ) -> None:
@@ -77,29 +82,52 @@ class Requests:
         self._access = access
         self._tokens = tokens
         self._connect = connect
+        self._metrics = metrics
         self._documents = documents
         self._report = report
         self._routes = Routes(engine.registry)
+        self._meter = documents.meter
+        self._audit = str(uuid.uuid4())[:24]  # and a count, which is cheaper than chance
+        self._audits = 0
 
     def __call__(self, request: Request) -> Answer | Awaitable[Answer]:
+        began = perf_counter()
         try:
-            return self._answer(request)
+            answer = self._answer(request)
         except Exception as error:
-            return self._failure(error, request)
+            answer = self._failure(error, request)
+        if isinstance(answer, (Response, Streamed, Upgraded)):
+            return self._told(answer, request, began)
+        return self._guarded(answer, request, began)
 
-    async def _guarded(self, answer: Awaitable[Answer], request: Request) -> Answer:
+    async def _guarded(self, answer: Awaitable[Answer], request: Request, began: float) -> Answer:
+        self._meter.began(request.method)
         try:
-            return await answer
+            found = await answer
         except BodyTooLarge:
-            return self._failure(TooLarge(f"Request entity too large: limit is {LIMIT}"), request)
+            found = self._failure(TooLarge(f"Request entity too large: limit is {LIMIT}"), request)
         except Exception as error:
-            return self._failure(error, request)
+            found = self._failure(error, request)
+        finally:
+            self._meter.ended(request.method)
+        return self._told(found, request, began)
+
+    def _told(self, answer: Answer, request: Request, began: float) -> Answer:
+        self._meter.note(self._routes.find(request.path), request.method, answer, began)
+        audit = request.headers.get("audit-id", "")[:LONGEST_AUDIT]
+        if not audit:
+            self._audits += 1
+            audit = f"{self._audit}{self._audits:012x}"
+        answer.headers = (*answer.headers, ("Audit-Id", audit))
+        return answer
 
     def _failure(self, error: Exception, request: Request) -> Response:
         if isinstance(error, (RecursionError, orjson.JSONEncodeError)):
             error = BadRequest("the object is nested too deeply")
         if not isinstance(error, (CloudError, StoreFailed, Forgotten)):
             self._report(error, request)
+        if isinstance(error, StoreFailed) and not isinstance(error, StoreFull):
+            self._documents.health.stored = False
         told = status.of(error)
         headers = list(JSON_HEADERS)
         if after := told.get("details", {}).get("retryAfterSeconds"):
@@ -115,6 +143,8 @@ class Requests:
         route = self._routes.find(request.path)
         if route is None:
             return self._documents.answer(request, user)
+        if route.resource.computed:
+            return self._measured(user, route, request)
         method = request.method
         if method == "GET" and route.name and not route.part and "?" not in request.raw_path:
             self._access.check(user, route.asked("get"))
@@ -122,7 +152,7 @@ class Requests:
         if route.part in CONNECT:
             verb = "create" if route.part in ALWAYS_CREATE else route.verb(method, False)
             self._allow(user, route, verb)
-            return self._guarded(self._connected(user, route, request), request)
+            return self._connected(user, route, request)
         asked = not route.name and flag(request.query, "watch")
         verb = route.verb(method, asked)
         self._allow(user, route, verb)
@@ -130,7 +160,7 @@ class Requests:
             return self._watch(route, request)
         if verb in ("get", "list"):
             return self._read(verb, route, request)
-        return self._guarded(self._write(verb, user, route, request), request)
+        return self._write(verb, user, route, request)
 
     def _allow(self, user: User, route: Route, verb: str) -> None:
         self._access.check(user, route.asked(verb))
@@ -138,6 +168,12 @@ class Requests:
             raise MethodNotAllowed(
                 "the server does not allow this method on the requested resource"
             )
+
+    async def _measured(self, user: User, route: Route, request: Request) -> Response:
+        self._allow(user, route, route.verb(request.method, False))
+        form = included(accepted(request.headers.get("accept", "")), request)
+        told = await measured.answer(self._metrics, route, request, form)
+        return Response(200, told, headers_of(form))
 
     async def _connected(self, user: User, route: Route, request: Request) -> Answer:
         resource, namespace, name, part = route.resource, route.namespace, route.name, route.part
@@ -173,7 +209,7 @@ class Requests:
         revision = int(query.revision) if verb == "get" and query.revision else lists.awaited(query)
         if revision <= self._engine.store.revision:
             return read(route, request)
-        return self._guarded(self._read_later(revision, read, route, request), request)
+        return self._read_later(revision, read, route, request)
 
     async def _read_later(
         self, revision: int, read: Read, route: Route, request: Request
