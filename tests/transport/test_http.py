@@ -209,3 +209,16 @@ def test_an_answer_that_comes_before_the_body_is_read_arrives(size, answers):
         assert told.endswith(b"no")
 
     on_server(lambda request: Response(405, b"no"), scenario)
+
+
+def test_small_writes_are_not_held_back():
+    async def scenario(port, server):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"yes")
+        (connection,) = server.connections
+        sock = connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        writer.close()
+
+    on_server(lambda request: Response(200, b"yes"), scenario)
