@@ -20,7 +20,8 @@ from jindou.control.api.metrics.samples import (
 )
 from jindou.control.api.metrics.source import Metrics
 from jindou.objects.errors import Unavailable
-from tests.control.apis import NOBODY, on_api
+from jindou.transport import Peer
+from tests.control.apis import on_api
 
 TEXT = """# HELP node_cpu_usage_seconds_total Cumulative
 node_cpu_usage_seconds_total {cpu}
@@ -30,6 +31,7 @@ container_memory_working_set_bytes{{container="c",namespace="default",pod="p"}} 
 container_start_time_seconds{{container="c",namespace="default",pod="p"}} 5
 resource_scrape_error 0
 """
+SOMEBODY = Peer("127.0.0.1:2", "somebody")
 PLACE = ("default", "p", "c")
 
 
@@ -134,7 +136,7 @@ def test_lists_objects_selectors_and_tables():
         shown = (await api.ask("GET", f"{base}/nodes", accept=table)).json
         assert [row["cells"] for row in shown["rows"]] == [["here", "500m", "1Mi", "16s"]]
         assert (await api.ask("POST", f"{base}/nodes", {})).status == 405
-        assert (await api.ask("GET", f"{base}/nodes", peer=NOBODY)).status == 403
+        assert (await api.ask("GET", f"{base}/nodes", peer=SOMEBODY)).status == 403
 
     on_api(scenario)
 
