@@ -152,7 +152,8 @@ async def serve_api(settings: Settings) -> int:
     await api.start("" if settings.pretend else settings.gateways[0])
     tls = renewal.context(settings)
     web = await listen(api.handler, sockets, tls, report_request)
-    runner = Runner(api.local(), controllers(api, (pki / "ca.crt").read_text()))
+    runner = Runner(api.local(), controllers(api, settings, (pki / "ca.crt").read_text()))
+    api.measure(runner.lines)
     write_pid(settings, "server")
     tasks = [
         stop.guard(runner.run(), "the controllers"),
@@ -185,7 +186,7 @@ def api_sockets(settings: Settings) -> list[socket.socket]:
     return sockets
 
 
-def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
+def controllers(api: ApiServer, settings: Settings, authority: str) -> list[Controller | CanRun]:
     """Every controller there is, in the order in which a reader would want to meet them."""
     from jindou.control.controllers import (
         disruption,
@@ -201,6 +202,7 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
         token_secrets,
     )
     from jindou.control.controllers.discovery import endpoint_slices, endpoints
+    from jindou.control.controllers.storage import claims, volumes
     from jindou.control.controllers.workloads import (
         cron_jobs,
         daemon_sets,
@@ -232,6 +234,8 @@ def controllers(api: ApiServer, authority: str) -> list[Controller | CanRun]:
         jobs.Jobs(),
         cron_jobs.CronJobs(),
         finished_jobs.FinishedJobs(),
+        claims.Claims(f"{settings.data}/volumes"),
+        volumes.Volumes(),
         endpoint_slices.EndpointSlices(),
         endpoint_slices.EndpointsMirror(),
         endpoints.EndpointsOfServices(),

@@ -669,7 +669,8 @@ def test_health_discovery_and_openapi():
         assert v2.status == 406
         assert b"jindou_store_revision" in (await api.ask("GET", "/metrics")).body
         assert "/api/v1" in (await api.ask("GET", "/")).json["paths"]
-        assert (await api.ask("GET", "/nothing")).json["reason"] == "NotFound"
+        assert (await api.ask("GET", "/nothing")).body == b"404 page not found\n"
+        assert (await api.ask("GET", "/api/v1/nothing")).json["reason"] == "NotFound"
 
     on_api(scenario)
 

@@ -25,6 +25,11 @@ from jindou.objects.errors import (
 from jindou.objects.kinds import Kind
 
 
+BARE = frozenset(
+    {404, 405, 406, 415}
+)  # what was asked for is nothing: details are there, and empty
+
+
 class PageExpired(Expired):
     """The next page can't be shown as of the first; `token` goes on at the present instead."""
 
@@ -57,7 +62,7 @@ def of(error: Exception) -> dict[str, Any]:
         "status": "Failure",
         "message": error.message,
         **({"reason": error.reason} if error.reason else {}),
-        **({"details": details} if details else {}),
+        **({"details": details} if details or error.code in BARE else {}),
         "code": error.code,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from jindou.client import Client
@@ -90,6 +90,26 @@ class Runner:
 
     def metrics(self) -> dict[str, Counters]:
         return {name: queue.counters for name, queue in self._queues.items()}
+
+    def lines(self) -> Iterable[str]:
+        """Of /metrics, under the names that people chart of work queues."""
+        queues = sorted(self._queues.items())
+        for name, kind, value in WORK:
+            yield f"# TYPE workqueue_{name} {kind}"
+            for queue, held in queues:
+                yield f'workqueue_{name}{{name="{queue}"}} {value(held)}'
+        yield "# TYPE workqueue_work_duration_seconds summary"
+        for queue, held in queues:
+            done, seconds = held.counters.done, held.counters.seconds
+            yield f'workqueue_work_duration_seconds_sum{{name="{queue}"}} {seconds:.6f}'
+            yield f'workqueue_work_duration_seconds_count{{name="{queue}"}} {done}'
+
+
+WORK: tuple[tuple[str, str, Callable[[Queue[Ref]], int]], ...] = (
+    ("adds_total", "counter", lambda queue: queue.counters.added),
+    ("depth", "gauge", lambda queue: queue.depth),
+    ("retries_total", "counter", lambda queue: queue.counters.failed),
+)
 
 
 def _name(controller: object) -> str:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import platform
-import resource as usage
 import zlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 from jindou.control.api.access.guard import Access, Asked, User
 from jindou.control.api.access.tokens import Tokens
@@ -18,19 +17,21 @@ from jindou.control.api.resources import swagger
 from jindou.control.api.resources.discovery import AGGREGATED, Discovery
 from jindou.control.api.resources.openapi import OpenApi
 from jindou.control.api.resources.registry import Registry
+from jindou.control.api.wire import metering
+from jindou.control.api.wire.health import NOT_FOUND, TEXT, Health
 from jindou.control.store import Store
 from jindou.objects.errors import MethodNotAllowed, NotAcceptable, NotFound
+from jindou.telemetry import process
 from jindou.transport import Answer, Headers, Request, Response
 
 MINOR = 37
-JSON: Headers = (("Content-Type", "application/json"),)
-TEXT: Headers = (
-    ("Content-Type", "text/plain; charset=utf-8"),
-    ("X-Content-Type-Options", "nosniff"),
+JSON: Headers = (
+    ("Content-Type", "application/json"),
+    ("Cache-Control", "no-cache, private"),
 )
+METRICS: Headers = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
 YEAR = "public, max-age=31536000, immutable"
 WORTH_PACKING = 128 * 1024
-HEALTH = ("/healthz", "/livez", "/readyz")
 PATHS = (
     "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
     "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
@@ -47,7 +48,9 @@ class Documents:
         self._tokens = tokens
         self._discovery = Discovery(registry, address)
         self._openapi = OpenApi(registry)
-        self.ready = True  # /readyz; set False while shutting down
+        self.health = Health()
+        self.meter = metering.Meter()
+        self.sources: list[metering.Source] = []  # of other parts' lines at /metrics
 
     def answer(self, request: Request, user: User) -> Answer | Awaitable[Answer]:
         path = request.path.rstrip("/") or "/"
@@ -55,20 +58,27 @@ class Documents:
         self._access.check(user, Asked(verb, path=path))
         found = self._find(path, request)
         if found is None:
-            raise NotFound("the server could not find the requested resource")
+            return self._nothing(path)
         if verb != "get":
             raise MethodNotAllowed(
                 "the server does not allow this method on the requested resource"
             )
         return found
 
+    def _nothing(self, path: str) -> Response:
+        """Where a group is served, clients read a Status; anywhere else it is plain text."""
+        parts = path.split("/")
+        if parts[1] == "api" or (parts[1] == "apis" and parts[2] in self._registry.groups()):
+            raise NotFound("the server could not find the requested resource")
+        return Response(404, NOT_FOUND, TEXT)
+
     def _find(self, path: str, request: Request) -> Answer | Awaitable[Answer] | None:
         if path == "/api" or path == "/apis" or path.startswith(("/api/", "/apis/")):
             return self._discover(path, request)
         if path.startswith("/openapi/"):
             return self._describe(path, request)
-        if path.startswith(HEALTH):
-            return self._health(path, request)
+        if (health := self.health.answer(path, request.query)) is not None:
+            return health
         if path == "/version":
             return Response(200, encoding.body_of(version()), JSON)
         if path == "/":
@@ -76,7 +86,11 @@ class Documents:
             listed = [f"/apis/{g}" for g in groups if g] + [
                 f"/apis/{g}/{v}" for g in groups if g for v in groups[g]
             ]
-            return Response(200, encoding.body_of({"paths": sorted([*PATHS, *listed])}), JSON)
+            return Response(
+                200,
+                encoding.body_of({"paths": sorted([*PATHS, *self.health.paths(), *listed])}),
+                JSON,
+            )
         if path == "/openid/v1/jwks":
             return Response(
                 200,
@@ -86,11 +100,7 @@ class Documents:
         if path == "/.well-known/openid-configuration":
             return Response(200, encoding.body_of(self._issuer(request)), JSON)
         if path == "/metrics":
-            return Response(
-                200,
-                self._metrics(),
-                (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),),
-            )
+            return Response(200, self._metrics(), METRICS)
         return None
 
     def _discover(self, path: str, request: Request) -> Answer | Awaitable[Answer] | None:
@@ -159,28 +169,6 @@ class Documents:
             return Response(200, body, headers)
         return _compressed(pieces, headers)
 
-    def _health(self, path: str, request: Request) -> Response | None:
-        name, _, check = path[1:].partition("/")
-        checks = {
-            "ping": True,
-            "store": True,
-            **({"shutdown": self.ready} if name == "readyz" else {}),
-        }
-        if check and check not in checks:
-            return None
-        good = checks[check] if check else all(checks.values())
-        lines = [
-            f"[{'+' if held else '-'}]{key} {'ok' if held else 'failed'}"
-            for key, held in checks.items()
-        ]
-        if not good:
-            text = "\n".join([*lines, f"{name} check failed", ""])
-        elif "verbose" in request.query and not check:
-            text = "\n".join([*lines, f"{name} check passed", ""])
-        else:
-            text = "ok"
-        return Response(200 if good else 500, text.encode(), TEXT)
-
     def _issuer(self, request: Request) -> dict[str, object]:
         host = request.headers.get("host", "")
         return {
@@ -192,26 +180,21 @@ class Documents:
         }
 
     def _metrics(self) -> bytes:
-        own = usage.getrusage(usage.RUSAGE_SELF)
-        counts: dict[str, int] = {}
-        for stored in self._store.scan("").items:
-            group, plural, _ = stored.key.split("/", 2)
-            name = plural if group == "core" else f"{plural}.{group}"
-            counts[name] = counts.get(name, 0) + 1
-        lines = [
-            "# TYPE process_cpu_seconds_total counter",
-            f"process_cpu_seconds_total {own.ru_utime + own.ru_stime:.2f}",
-            "# TYPE process_max_resident_memory_bytes gauge",
-            f"process_max_resident_memory_bytes {own.ru_maxrss * 1024}",
-            "# TYPE jindou_store_revision counter",
-            f"jindou_store_revision {self._store.revision}",
-            "# TYPE apiserver_storage_objects gauge",
-            *(
-                f'apiserver_storage_objects{{resource="{name}"}} {count}'
-                for name, count in sorted(counts.items())
-            ),
-        ]
+        lines = [*self.meter.lines(), *self._stored(), *process.lines()]
+        for source in self.sources:
+            lines += source()
         return "\n".join([*lines, ""]).encode()
+
+    def _stored(self) -> Iterable[str]:
+        name = "apiserver_storage_objects"
+        yield from metering.head(name, "gauge", "Objects that are kept, by kind.")
+        kinds = {resource.prefix: resource for resource in self._registry.all() if resource.stored}
+        for prefix, resource in sorted(kinds.items()):
+            kind = resource.storage or resource.kind
+            count = len(self._store.scan(prefix).items)
+            yield f'{name}{{group="{kind.group}",resource="{kind.plural}"}} {count}'
+        yield "# TYPE jindou_store_revision counter"
+        yield f"jindou_store_revision {self._store.revision}"
 
 
 async def _compressed(pieces: Sequence[bytes], headers: Headers) -> Response:

@@ -18,11 +18,10 @@ from jindou.control.api.access import reviews
 from jindou.control.api.access.guard import Access, User
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.engine import actions, admitting, encoding, lists, patches
-from jindou.control.api.engine.calls import Call, call_of, delete_options, flag, one
+from jindou.control.api.engine.calls import Call, call_of, delete_options, flag
 from jindou.control.api.engine.commits import Written
 from jindou.control.api.engine.decoding import check_kind, fit, parse
 from jindou.control.api.engine.pods import BINDING
-from jindou.control.api.engine.selection import Selection, select
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.engine.watches import start_of
 from jindou.control.api.metrics.source import Metrics
@@ -30,6 +29,7 @@ from jindou.control.api.wire import connections, measured, messages, negotiation
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
 from jindou.control.api.wire.negotiation import Form, accepted
+from jindou.control.api.wire.parameters import included, list_query, number, selection_of
 from jindou.control.api.wire.routes import Route, Routes
 from jindou.control.api.wire.streams import WatchStream
 from jindou.control.api.wire.waiting import reached
@@ -359,15 +359,6 @@ class Requests:
         return Response(200, told, headers_of(form, call))
 
 
-def included(form: Form, request: Request) -> Form:
-    if form.kind != "table":
-        return form
-    wished = one(request.query, "includeObject")
-    if wished not in ("", "None", "Metadata", "Object"):
-        raise BadRequest(f'unrecognized includeObject value: "{wished}"')
-    return form._replace(include=wished) if wished else form
-
-
 def headers_of(form: Form, call: Call | None = None) -> Headers:
     if form.kind != "yaml" and (call is None or not call.warnings):
         return JSON_HEADERS
@@ -381,31 +372,3 @@ def warnings_of(texts: Sequence[str]) -> list[tuple[str, str]]:
         quoted = text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii", "backslashreplace")
         found.append(("Warning", f'299 - "{quoted.decode()}"'))
     return found
-
-
-def selection_of(route: Route, request: Request) -> Selection:
-    query = request.query
-    return select(
-        route.resource, route.namespace, one(query, "labelSelector"), one(query, "fieldSelector")
-    )
-
-
-def list_query(request: Request) -> lists.Query:
-    query = request.query
-    if not query:
-        return lists.Query()
-    number(request, "timeoutSeconds")
-    return lists.Query(
-        max(0, number(request, "limit")),
-        one(query, "continue"),
-        one(query, "resourceVersion"),
-        one(query, "resourceVersionMatch"),
-        flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None,
-    )
-
-
-def number(request: Request, name: str) -> int:
-    text = one(request.query, name)
-    if text and not text.removeprefix("-").isdigit():
-        raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    return int(text or 0)
