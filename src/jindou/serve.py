@@ -218,7 +218,8 @@ def controllers(api: ApiServer, settings: Settings, authority: str) -> list[Cont
         found: dict[str, Kind] = {}
         for resource in api.registry.all():
             if {"list", "watch", "delete"} <= set(resource.verbs):
-                found.setdefault(resource.prefix, resource.kind)
+                if resource.prefix not in found or resource.storage == resource.kind:
+                    found[resource.prefix] = resource.kind
         return list(found.values())
 
     return [

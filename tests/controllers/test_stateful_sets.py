@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from jindou.control.controllers.garbage_collector import GarbageCollector
+from jindou.control.controllers.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
+from jindou.control.controllers.storage.claims import Claims
+from jindou.control.controllers.storage.volumes import Volumes
 from jindou.control.controllers.workloads import claim_plans, stateful_plans
 from jindou.control.controllers.workloads.stateful_sets import StatefulSets
 from jindou.objects.kinds import (
@@ -23,41 +26,10 @@ from tests.controllers.world import in_world, kinds_of, template, with_node
 DB = Ref(STATEFUL_SET, "default", "db")
 
 
-class Placing:
-    """Stands in for the scheduler where a test is not about claims being bound: all Pods go here."""
-
-    name = "placing"
-
-    def follow(self, informers: Any, wake: Any) -> None:
-        self._pods = informers.of(POD)
-        self._pods.on_change(self._changed)
-        self._new: list[Any] = []
-
-    def _changed(self, old: Any, new: Any) -> None:
-        if new is not None and not new["spec"].get("nodeName"):
-            self._new.append(new)
-
-    async def run(self, client: Any) -> None:
-        import asyncio
-
-        while True:
-            while self._new:
-                meta = self._new.pop()["metadata"]
-                place = {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]}
-                target = {"apiVersion": "v1", "kind": "Node", "name": "here"}
-                binding = {"apiVersion": "v1", "kind": "Binding", "metadata": place}
-                try:
-                    await client.create(POD, {**binding, "target": target}, "binding")
-                except Exception as error:
-                    if getattr(error, "code", 0) not in (404, 409):
-                        raise
-            await asyncio.sleep(0.01)
-
-
 def controllers(server: Any) -> list[Any]:
     kinds = lambda: kinds_of(server)  # noqa: E731
     return [
-        ServiceAccounts(), StatefulSets(), Placing(),
+        ServiceAccounts(), StatefulSets(), Scheduler(), Claims("/data/volumes"), Volumes(),
         GarbageCollector(kinds, server.registry.on_change),
     ]  # fmt: skip
 

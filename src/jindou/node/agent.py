@@ -37,6 +37,7 @@ from jindou.node.services import Services
 from jindou.node.state.parts import Parts, Report
 from jindou.node.state.records import Records
 from jindou.node.volumes.environment import environment
+from jindou.node.volumes.provisioned import Provisioned
 from jindou.node.volumes.volumes import Volumes
 from jindou.objects import quantities
 from jindou.objects.errors import CloudError
@@ -90,6 +91,7 @@ class Agent:
             settings, volumes, self._references, client,
             puller=self._puller, allocatable=self.registration.allocatable,
         )  # fmt: skip
+        self._provisioned = Provisioned(settings, client, volumes, name)
         self.parts = Parts(
             settings=settings,
             client=client,
@@ -144,6 +146,7 @@ class Agent:
         self._begin(self._services_informer.run(), "following Services")
         self._begin(self._slices.run(), "following EndpointSlices")
         self._begin(self._events.run(), "writing events")
+        self._begin(self._provisioned.run(), "giving back volumes")
         self._begin(keep_small(self._runtime, self.pods.logs), "rotating logs")
         # A container's environment names the Services that were there before it.
         self._begin(self._pods_after_services(), "following Pods")

@@ -1,4 +1,4 @@
-"""What is there from the first start: namespaces, roles, priority and runtime classes, and the
+"""What is there from the first start: namespaces, roles, priority, runtime and storage classes, and the
 Services through which pods reach the API and others find the name server. Written again only where it is missing or,
 for roles and the addresses of the API, where it is no longer right.
 """
@@ -27,6 +27,7 @@ from jindou.objects.kinds import (
     PRIORITY_CLASS,
     RUNTIME_CLASS,
     SERVICE,
+    STORAGE_CLASS,
     Kind,
     Object,
     Ref,
@@ -52,6 +53,8 @@ DNS_PORTS = (
     {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
 )
 RUNTIMES = ("crun", "runc")
+STORAGE = "standard"
+PROVISIONER = "jindou.io/node-folder"
 AUTO_UPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 
 
@@ -67,6 +70,7 @@ async def bootstrap(client: Client, settings: Settings, address: str = "") -> No
             ensure(client, RUNTIME_CLASS, {"metadata": {"name": name}, "handler": name})
             for name in RUNTIMES
         ),
+        ensure(client, STORAGE_CLASS, storage_class()),
         *(ensure(client, CLUSTER_ROLE, cluster_role(name), ("rules",)) for name in ROLES),
         *(ensure(client, CLUSTER_ROLE_BINDING, cluster_role_binding(name)) for name in BINDINGS),
         serve(
@@ -114,6 +118,19 @@ async def ensure(client: Client, kind: Kind, obj: Object, parts: tuple[str, ...]
 
 def priority_class(name: str, value: int, says: str) -> Object:
     return {"metadata": {"name": name}, "value": value, "description": says}
+
+
+def storage_class() -> Object:
+    """Folders of the node that the first Pod goes to."""
+    return {
+        "metadata": {
+            "name": STORAGE,
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": PROVISIONER,
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
 
 
 def kubernetes_service(settings: Settings) -> Object:

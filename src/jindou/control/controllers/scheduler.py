@@ -215,6 +215,8 @@ class Scheduler:
         }
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
         try:
+            if demand.claims:
+                await self._claims.bind(client, demand, node)
             await client.create(POD, binding, "binding")
         except CloudError as error:
             self._unbound(waiting, retry=not isinstance(error, NotFound))

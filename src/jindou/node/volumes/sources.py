@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jindou.client import Client
+from jindou.node.volumes.provisioned import is_ours
 from jindou.objects.errors import NotFound
 from jindou.objects.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, Object, Ref
 
@@ -37,6 +38,7 @@ class Place(NamedTuple):
     path: str
     type: str  # of a host path
     group: bool  # may fsGroup change its owner?
+    ours: bool = False  # a folder that is made at its first mount, for everybody to write to
 
 
 def check_host_path(path: str, type: str) -> Path:
@@ -90,6 +92,8 @@ async def volume_of_claim(client: Client, pod: Object, name: str) -> Place:
     if (spec.get("claimRef") or {}).get("uid") not in (None, claim["metadata"].get("uid")):
         raise Refused(f"{start}: PV {volume_name} is bound to another claim", whole=True)
     if host := spec.get("hostPath"):
+        if is_ours(volume):
+            return Place(host["path"], "", True, True)
         return Place(host["path"], host.get("type") or "", False)
     if local := spec.get("local"):
         if not os.path.exists(local["path"]):

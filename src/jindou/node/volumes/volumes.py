@@ -240,6 +240,9 @@ class Volumes:
         found = await volume_of_claim(self._client, pod, wish["claimName"])
         if wish.get("readOnly"):
             held.read_only.add(volume["name"])
+        if found.ours:
+            self._driver.folder(Path(found.path).parent, 0o700)
+            self._driver.folder(Path(found.path), 0o777)
         path = check_host_path(found.path, found.type)
         if found.group:
             await self._own(pod, path)

@@ -1,7 +1,7 @@
 """What the cloud itself adds to objects on their way in, or refuses: in place, before they are judged.
 
 The order is that of the real admission plugins: LimitRanger, ServiceAccount, Priority,
-DefaultTolerationSeconds, DefaultStorageClass, RuntimeClass. Objects read from the store are shared
+DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass. Objects read from the store are shared
 and never changed.
 Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 """
@@ -45,6 +45,9 @@ async def admit(
             admit_pod(obj, store)
         elif place == ("", "PersistentVolumeClaim"):
             admit_claim(obj, store)
+            protect(obj, "kubernetes.io/pvc-protection")
+        elif place == ("", "PersistentVolume"):
+            protect(obj, "kubernetes.io/pv-protection")
     if place == ("scheduling.k8s.io", "PriorityClass"):
         one_default(obj, store)
     if kind.group == GROUP:
@@ -286,6 +289,13 @@ def limit(pod: Object, ranges: list[Object]) -> None:
             )
     if ranges and "qosClass" in (pod.get("status") or {}):
         pod["status"]["qosClass"] = qos_class(pod["spec"])
+
+
+def protect(obj: Object, finalizer: str) -> None:
+    """Storage in use stays until nobody uses it any more."""
+    held = obj["metadata"].setdefault("finalizers", [])
+    if finalizer not in held:
+        held.append(finalizer)
 
 
 def admit_claim(claim: Object, store: Store) -> None:

@@ -1,16 +1,31 @@
-"""The volumes that a Pod claims: they have to be there, and may be bound to some nodes only."""
+"""The volumes that a Pod claims: they have to be there, and may be bound to some nodes only.
+
+A claim whose class waits for its first consumer is bound after the node was chosen: it is told which
+one, and the Pod follows when a volume is there.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.scheduling.demands import Demand
 from jindou.control.controllers.scheduling.node_terms import matches_term
-from jindou.objects.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, Object
+from jindou.objects.errors import Timeout
+from jindou.objects.kinds import (
+    PERSISTENT_VOLUME,
+    PERSISTENT_VOLUME_CLAIM,
+    STORAGE_CLASS,
+    Object,
+    Ref,
+)
 
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+PATIENCE = 600.0  # seconds that a volume may take to be there
 CONFLICT = "node(s) had volume node affinity conflict"
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
 
@@ -23,13 +38,16 @@ class Claims:
     def __init__(self, informers: Informers, changed: Callable[[], None]) -> None:
         self._claims = informers.of(PERSISTENT_VOLUME_CLAIM)
         self._volumes = informers.of(PERSISTENT_VOLUME)
+        self._classes = informers.of(STORAGE_CLASS)
         self._changed = changed
+        self._news = asyncio.Event()
         for informer in (self._claims, self._volumes):
             informer.on_change(self._tell)
 
     def _tell(self, old: Object | None, new: Object | None) -> None:
         if new is not None:
             self._changed()
+            self._news.set()
 
     def look(self, demand: Demand) -> tuple[str, list[Terms]]:
         """What is missing, or "", and where the volumes are: one of each of these terms must hold."""
@@ -39,14 +57,46 @@ class Claims:
             if claim is None or claim["metadata"].get("deletionTimestamp"):
                 return f'persistentvolumeclaim "{name}" not found', []
             volume = claim["spec"].get("volumeName", "")
-            if not volume or (claim.get("status") or {}).get("phase") != "Bound":
-                return UNBOUND, []
+            if not _is_bound(claim):
+                if not self._waits(claim):
+                    return UNBOUND, []
+                continue
             held = self._volumes.get("", volume)
             required = ((held or {}).get("spec") or {}).get("nodeAffinity") or {}
             terms = (required.get("required") or {}).get("nodeSelectorTerms")
             if terms:
                 where.append(terms)
         return "", where
+
+    def _waits(self, claim: Object) -> bool:
+        """Is it bound only when its Pod has a node?"""
+        found = self._classes.get("", claim["spec"].get("storageClassName") or "")
+        return (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
+
+    def unbound(self, demand: Demand) -> list[Object]:
+        found = [self._claims.get(demand.namespace, name) for name in demand.claims]
+        return [claim for claim in found if claim is not None and not _is_bound(claim)]
+
+    async def bind(self, client: Client, demand: Demand, node: str) -> None:
+        """Tell the claims that wait which node it is, until all are bound. Raises CloudError."""
+        for claim in self.unbound(demand):
+            annotations = claim["metadata"].get("annotations") or {}
+            if annotations.get(SELECTED_NODE) != node:
+                ref = Ref(PERSISTENT_VOLUME_CLAIM, demand.namespace, claim["metadata"]["name"])
+                changes = {"metadata": {"annotations": {SELECTED_NODE: node}}}
+                await client.patch(ref, changes)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while self.unbound(demand):
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise Timeout("timed out waiting for the volumes of the Pod to be bound") from None
+
+
+def _is_bound(claim: Object) -> bool:
+    phase = (claim.get("status") or {}).get("phase")
+    return bool(claim["spec"].get("volumeName")) and phase == "Bound"
 
 
 def out_of_reach(node: NodeState, where: Sequence[Terms]) -> bool:
