@@ -88,7 +88,7 @@ REFUSED = [
     ("PUT", f"{MAPS}/zz", config("zz"), {}, 404, 'configmaps "zz" not found'),
     ("GET", f"{MAPS}?fieldSelector=data=x", None, {}, 400, "field label not supported: data"),
     ("GET", f"{MAPS}?labelSelector=a in", None, {}, 400, "unable to parse requirement"),
-    ("GET", MAPS, None, {"accept": "image/png"}, 406, "only the following media types are accepted"),
+    ("GET", MAPS, None, {"accept": "image/png"}, 406, "406: Not Acceptable"),
     ("GET", f"{MAPS}?resourceVersionMatch=Exact", None, {}, 422, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
     ("GET", f"{MAPS}?resourceVersion=99999", None, {}, 504, "Too large resource version: 99999, current:"),
     ("GET", f"{MAPS}?continue=xx", None, {}, 400, "continue key is not valid"),

@@ -24,6 +24,7 @@ from jindou.objects.kinds import Object
 
 JOINED = 40  # kept objects per piece of a list: about 64 KiB
 META = "meta.k8s.io/v1"
+MEDIA = ("application/json", "application/yaml")
 INITIAL_END = {"k8s.io/initial-events-end": "true"}
 
 
@@ -43,10 +44,11 @@ SCALES = Resource(scales.SCALE, "scale", ())
 
 @lru_cache(256)
 def accepted(header: str) -> Form:
-    """The first form on the list that we have. Raises NotAcceptable."""
+    """The first form on the list that we have, dearest first. Raises NotAcceptable."""
     if not header:
         return PLAIN
-    for entry in header.split(","):
+    entries = header.split(",")
+    for entry in sorted(entries, key=dearness, reverse=True) if ";q=" in header else entries:
         media, *rest = (part.strip() for part in entry.split(";"))
         options = dict(part.split("=", 1) for part in rest if "=" in part)
         as_kind = options.get("as", "")
@@ -61,9 +63,21 @@ def accepted(header: str) -> Form:
                     return Form("partial", version)
         elif media == "application/yaml" and not as_kind:
             return Form("yaml")
-    raise NotAcceptable(
-        "only the following media types are accepted: application/json, application/yaml, application/json;as=Table;v=v1;g=meta.k8s.io, application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
-    )
+    if any(entry.strip().partition(";")[0] in MEDIA for entry in entries):
+        raise NotAcceptable(f"only the following media types are accepted: {', '.join(MEDIA)}")
+    raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {', '.join(MEDIA)}")
+
+
+def dearness(entry: str) -> float:
+    """RFC 9110, section 12.5.1; one, where it is not said."""
+    for part in entry.split(";")[1:]:
+        name, _, value = part.strip().partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
 
 
 def of_object(resource: Resource, value: bytes, form: Form) -> bytes:
@@ -117,26 +131,25 @@ def of_page(resource: Resource, page: Page, form: Form) -> bytes | Sequence[byte
                 "items": items,
             }
         )
+    repeated = () if resource.custom else ("apiVersion", "kind")
     whole = {
         "kind": resource.list_kind,
         "apiVersion": resource.kind.api_version,
         "metadata": meta,
-        "items": objects,
+        "items": [{k: v for k, v in obj.items() if k not in repeated} for obj in objects],
     }
     return of_value(whole, form)
 
 
 def _joined(resource: Resource, page: Page, head: bytes) -> list[bytes]:
-    mark = encoding.head_of(resource.kind)
-    values = [
-        s.value if s.value.startswith(mark) else encoding.served(resource, s.value)
-        for s in page.items
-    ]
+    """Items of a built-in kind don't repeat what the list says of them."""
+    start = 0 if resource.custom else len(encoding.head_of(resource.kind))
+    first, between = (b"{", b",{") if start else (b"", b",")
+    values = [encoding.served(resource, s.value)[start:-1] for s in page.items]
     pieces = [head]
-    for start in range(0, len(values), JOINED):
-        if start:
-            pieces.append(b",")
-        pieces.append(b",".join(values[start : start + JOINED]))
+    for at in range(0, len(values), JOINED):
+        pieces.append(b"," + first if at else first)
+        pieces.append(between.join(values[at : at + JOINED]))
     pieces.append(b"]}\n")
     return pieces
 

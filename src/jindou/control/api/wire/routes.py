@@ -30,7 +30,7 @@ class Route(NamedTuple):
     def verb(self, method: str, watching: bool) -> str:
         """In the words of RBAC; "" for a method that no resource has."""
         if self.watching:
-            return "watch" if method in ("GET", "HEAD") else ""
+            return "watch" if method == "GET" else ""
         if method in ("GET", "HEAD"):
             return "watch" if watching else "get" if self.name else "list"
         if method == "DELETE":
