@@ -30,9 +30,7 @@ class Kubectl:
             "NODE": cloud.settings.node,
         }
 
-    def run(
-        self, *words: str, stdin: str = "", **more: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.program, *words], input=stdin, capture_output=True, text=True, timeout=120,
             env=self.environment | more,

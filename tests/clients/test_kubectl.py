@@ -13,7 +13,7 @@ TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=[path.stem for path in TRANSCRIPTS])
-def test_what_is_typed_and_what_comes(path, user, tmp_path):
+def test_transcript(path, user, tmp_path):
     folder = tmp_path / "here"
     folder.mkdir()
     found = differences(path.read_text(), folder, user.environment)

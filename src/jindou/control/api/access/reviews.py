@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from jindou.control.api import status
-from jindou.control.api.access.guard import MASTERS, Access, Asked, User, user_of
+from jindou.control.api.access.guard import Access, Asked, User, user_of
 from jindou.control.api.access.tokens import LONGEST, SHORTEST, Tokens
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.registry import Resource
@@ -134,10 +134,6 @@ def asked_of(wanted: Object | None, path: Object | None) -> Asked:
 def rules_of(user: User, namespace: str, access: Access) -> Object:
     if not namespace:
         raise BadRequest("no namespace on request")
-    if MASTERS in user.groups:
-        everything = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
-        paths = {"verbs": ["*"], "nonResourceURLs": ["*"]}
-        return {"resourceRules": [everything], "nonResourceRules": [paths], "incomplete": False}
     resources: list[Any] = []
     urls: list[Any] = []
     for rule in access.rules(user, namespace):
