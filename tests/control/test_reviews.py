@@ -194,8 +194,11 @@ def test_the_rules_that_apply_to_me(tokens: Tokens) -> None:
         "nonResourceRules": [],
         "incomplete": False,
     }
-    everything = world.ask("SelfSubjectRulesReview", {"namespace": "d"}, ROOT)["status"]
-    assert everything["resourceRules"] == [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
+    everything, masters = rule("*", "*", "*"), {"kind": "Group", "name": MASTERS}
+    admins = {**role("cluster-admin", everything), **bound("cluster-admin", subject=masters)}
+    administered = World(tokens, admins)
+    told = administered.ask("SelfSubjectRulesReview", {"namespace": "d"}, ROOT)["status"]
+    assert told["resourceRules"] == [everything]
 
 
 def test_who_am_i(tokens: Tokens) -> None:
