@@ -201,6 +201,7 @@ def controllers(api: ApiServer, settings: Settings, authority: str) -> list[Cont
         service_accounts,
         token_secrets,
     )
+    from jindou.control.controllers.autoscaling import autoscalers
     from jindou.control.controllers.discovery import endpoint_slices, endpoints
     from jindou.control.controllers.storage import claims, volumes
     from jindou.control.controllers.workloads import (
@@ -242,6 +243,7 @@ def controllers(api: ApiServer, settings: Settings, authority: str) -> list[Cont
         endpoints.EndpointsOfServices(),
         disruption.Disruption(kinds),
         resource_quotas.ResourceQuotas(kinds),
+        autoscalers.Autoscalers(kinds),
         scheduler.Scheduler(),
         nodes.Nodes(),
         pods_gc.PodsGC(),
