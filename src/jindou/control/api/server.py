@@ -20,9 +20,11 @@ from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.local import LocalClient
 from jindou.control.api.metrics import kinds as metrics
 from jindou.control.api.metrics.source import Metrics
+from jindou.control.api.policies import admission as policies
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.webhooks import admission as webhooks
 from jindou.control.api.webhooks.clients import Clients
+from jindou.control.api.webhooks.conversion import conversion_of
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
 from jindou.control.api.wire.metering import Source
@@ -64,7 +66,10 @@ class ApiServer:
         self.tokens = tokens
         self.registry = Registry()
         self.access = Access(store, tokens, owners)
-        self._custom = CustomResources(store, self.registry)
+        self._webhooks = Clients(store)
+        self._custom = CustomResources(
+            store, self.registry, lambda crd: conversion_of(crd, self._webhooks)
+        )
         self._custom.start()
         allocation = Allocation(store, settings.service_cidr, settings.service_cidr6)
         self.engine = Engine(store, self.registry, allocation)
@@ -79,7 +84,10 @@ class ApiServer:
         )
         assert definitions is not None
         self.engine.extend(definitions.prefix, self._custom.validate, self._custom.complete)
-        self._webhooks = Clients(store)
+        self._policies = policies.Policies(store, self.registry, self.access, self.engine.chain)
+        self._policies.start()
+        for prefix in (policies.POLICIES, policies.BINDINGS):
+            self.engine.extend(prefix, policies.judge, lambda _: None)
         for place, part in webhooks.parts(store, self.registry, self._webhooks):
             part.start(self.engine.chain, place)
         address = f"{settings.api_address}:{settings.api_port}"
@@ -121,6 +129,7 @@ class ApiServer:
             judge.close()
         self._connect.close()
         self._webhooks.close()
+        self._policies.close()
 
 
 def _report(error: Exception, request: Any) -> None:

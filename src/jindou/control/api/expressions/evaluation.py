@@ -25,6 +25,7 @@ from jindou.control.api.expressions.syntax import (
 from jindou.control.api.expressions.values import (
     CelError,
     CostExceeded,
+    Opaque,
     Optional,
     TypeName,
     Uint,
@@ -208,8 +209,8 @@ def _function(name: str, args: list[Run], *, member: bool) -> Run:
     def call(frame: Frame) -> Any:
         given = [arg(frame) for arg in args]
         frame.spend(price(*given) if price is not None else 1)
-        if given and (own := getattr(given[0], "held", None)) is not None:
-            return own.call(name, *given[1:])
+        if given and isinstance(given[0], Opaque):
+            return given[0].held.call(name, *given[1:])
         if known is None:
             return functions.lend(name, tuple(given), member=member)
         try:

@@ -13,6 +13,7 @@ from jindou.control.api.expressions.values import (
     SCALARS,
     CelError,
     Keyed,
+    Opaque,
     Optional,
     TypeName,
     Uint,
@@ -200,6 +201,8 @@ def select(value: Any, name: str) -> Any:
             raise CelError(f"no such key: {name}") from None
     if isinstance(value, Optional):
         return value if not value.present else optional_index(value.value, name)
+    if isinstance(value, Opaque) and name in value.fields:
+        return value.fields[name]
     raise no_overload()
 
 

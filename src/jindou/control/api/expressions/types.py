@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import datetime
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -110,6 +110,11 @@ class Schemas:
                 assert inner is not None
                 fields[name] = inner
         return shape
+
+    def add(self, fields: Mapping[str, Shape]) -> Shape:
+        """A message of one's own."""
+        self._messages.append(dict(fields))
+        return Shape("message", None, len(self._messages) - 1)
 
     def type(self, shape: Shape) -> str:
         """As the compiler takes it."""

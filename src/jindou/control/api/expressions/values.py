@@ -7,8 +7,8 @@ type as `cel_type`; equality and order are those of the value, not of its text.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, ClassVar
@@ -103,7 +103,8 @@ class Opaque:
     """What a caller brings along with functions of its own: an authorizer and what it is asked."""
 
     cel_type: str
-    held: Any
+    held: Any  # `call(function, *arguments)` of it answers for the value
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def type_of(value: Any) -> str:

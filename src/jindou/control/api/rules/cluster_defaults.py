@@ -62,3 +62,24 @@ def priority_level(obj: Object) -> None:
     if spec.get("type") == "Exempt":
         exempt = spec.setdefault("exempt", {}) if exempt is None else exempt
         fill(exempt, nominalConcurrencyShares=0, lendablePercent=0)
+
+
+def admission_policy(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    fill(spec, failurePolicy="Fail")
+    if spec.get("matchConstraints") is not None:
+        matched(spec["matchConstraints"])
+
+
+def admission_binding(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    if spec.get("matchResources") is not None:
+        matched(spec["matchResources"])
+
+
+def matched(held: Object) -> None:
+    """Which writes a policy is about."""
+    fill(held, matchPolicy="Equivalent", namespaceSelector={}, objectSelector={})
+    for name in ("resourceRules", "excludeResourceRules"):
+        for rule in held.get(name) or ():
+            fill(rule, scope="*")

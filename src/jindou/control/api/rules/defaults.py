@@ -464,7 +464,11 @@ def node(obj: Object) -> None:
 
 def custom_resource_definition(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
-    fill(spec.setdefault("conversion", {}), strategy="None")
+    conversion = spec.setdefault("conversion", {})
+    fill(conversion, strategy="None")
+    service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
+    if service:
+        fill(service, port=443)
     names = spec.setdefault("names", {})
     if names.get("kind"):
         fill(names, singular=names["kind"].lower(), listKind=f"{names['kind']}List")
@@ -522,4 +526,12 @@ RULES: dict[tuple[str, str], Default] = {
     ("apiextensions.k8s.io", "CustomResourceDefinition"): custom_resource_definition,
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): webhooks(True),
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): webhooks(False),
+    (
+        "admissionregistration.k8s.io",
+        "ValidatingAdmissionPolicy",
+    ): cluster_defaults.admission_policy,
+    (
+        "admissionregistration.k8s.io",
+        "ValidatingAdmissionPolicyBinding",
+    ): cluster_defaults.admission_binding,
 }

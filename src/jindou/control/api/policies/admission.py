@@ -1,0 +1,401 @@
+"""ValidatingAdmissionPolicies in the admission chain: which concern a write, and what comes of it.
+
+Policies and bindings are followed in the store; a policy's expressions are compiled when the first
+write meets it. What must stay true: a policy that can't be evaluated refuses the write unless its
+failurePolicy is Ignore. Source: https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from jindou.control.api import status
+from jindou.control.api.access.guard import Access
+from jindou.control.api.admission import matching, plugins
+from jindou.control.api.admission.chain import Chain, Place, Review
+from jindou.control.api.engine import conversion, encoding
+from jindou.control.api.policies.decisions import Decision, Verdict
+from jindou.control.api.resources.registry import Registry, Resource
+from jindou.control.store import Change, Store
+from jindou.objects.errors import CloudError, Fault
+from jindou.objects.kinds import NAMESPACE, Kind, Object
+
+GROUP = "admissionregistration.k8s.io"
+POLICIES, BINDINGS = f"{GROUP}/validatingadmissionpolicies/", f"{GROUP}/validatingadmissionpolicybindings/"  # fmt: skip
+FAILURE_KEY = "validation.policy.admission.k8s.io/validation_failure"
+MOST_FAILURES = 50
+CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413}
+
+
+class Misconfigured(Exception):
+    """A policy or binding can't be applied to a write: what its failurePolicy is about."""
+
+
+class Denied(CloudError):
+    """A policy said no."""
+
+    def __init__(self, message: str, reason: str, details: Object) -> None:
+        super().__init__(message, details)
+        self.reason = reason
+        self.code = CODES.get(reason, 422)
+
+
+@dataclass
+class Constraints:
+    """matchConstraints, or matchResources of a binding."""
+
+    rules: tuple[matching.Rule, ...]
+    excluded: tuple[matching.Rule, ...]
+    equivalent: bool
+    namespaces: Any
+    objects: Any
+
+    def concerns(
+        self, registry: Registry, operation: str, resource: Resource, subresource: str
+    ) -> bool:
+        found = matching.matched(
+            self.rules, operation, resource, subresource, registry, equivalent=self.equivalent
+        )
+        return not self.rules or found is not None
+
+    def place(self, registry: Registry, review: Review) -> Resource | None:
+        """The resource in the version that is wanted; None where they are not about this write."""
+        if self._by_rules(self.excluded, registry, review) is not None:
+            return None
+        if not self.rules:
+            return review.resource
+        return self._by_rules(self.rules, registry, review)
+
+    def _by_rules(
+        self, rules: Sequence[matching.Rule], registry: Registry, review: Review
+    ) -> Resource | None:
+        fitting = [rule for rule in rules if not rule.names or review.name in rule.names]
+        return matching.matched(
+            fitting, review.operation, review.resource, review.subresource, registry,
+            equivalent=self.equivalent,
+        )  # fmt: skip
+
+
+def constraints_of(held: Mapping[str, Any] | None) -> Constraints:
+    held = held or {}
+    return Constraints(
+        matching.rules_of(held.get("resourceRules")),
+        matching.rules_of(held.get("excludeResourceRules")),
+        held.get("matchPolicy", "Equivalent") == "Equivalent",
+        matching.selector_of(held.get("namespaceSelector")),
+        matching.selector_of(held.get("objectSelector")),
+    )
+
+
+@dataclass
+class Policy:
+    name: str
+    spec: Object
+    constraints: Constraints
+    program: Any = None  # `compiled.Compiled`, once a write has met it
+
+    @property
+    def ignore(self) -> bool:
+        return self.spec.get("failurePolicy") == "Ignore"
+
+    def judge(self, values: Mapping[str, Any]) -> Verdict | None:
+        """None: it is not about this write. What evaluates expressions is loaded here."""
+        from jindou.control.api.policies import compiled
+
+        if self.program is None:
+            self.program = compiled.compiled(self.spec)
+        return compiled.verdict(self.program, values, ignore=self.ignore)
+
+
+@dataclass
+class Binding:
+    name: str
+    policy: str
+    spec: Object
+    constraints: Constraints
+
+
+class Refusal(NamedTuple):
+    policy: str
+    binding: str
+    decision: Decision
+
+    @property
+    def text(self) -> str:
+        by = f" with binding '{self.binding}'" if self.binding else ""
+        return (
+            f"ValidatingAdmissionPolicy '{self.policy}'{by} denied request: {self.decision.message}"
+        )
+
+
+@dataclass
+class Findings:
+    """What all policies say of one write."""
+
+    refusals: list[Refusal] = field(default_factory=list)
+    failures: list[Object] = field(default_factory=list)  # for the audit log
+    notes: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # policy -> key -> values
+
+
+class Policies:
+    """Every policy with its bindings, as the store has them."""
+
+    def __init__(self, store: Store, registry: Registry, access: Access, chain: Chain) -> None:
+        self.store = store
+        self.registry = registry
+        self.access = access
+        self._chain = chain
+        self._policies: dict[str, Policy] = {}
+        self._bindings: dict[str, Binding] = {}
+        self._active: list[tuple[Policy, list[Binding]]] = []
+        self._stops: list[Any] = []
+
+    def start(self) -> None:
+        for prefix, put in ((POLICIES, self._put_policy), (BINDINGS, self._put_binding)):
+            listing = self.store.scan(prefix)
+            for stored in listing.items:
+                put(stored.key.rpartition("/")[2], orjson.loads(stored.value))
+            self._stops.append(self.store.watch(prefix, listing.revision, self._deliver))
+        self._chain.plug(Place.VALIDATING_POLICIES, self, active=False)
+        self._ready()
+
+    def close(self) -> None:
+        for stop in self._stops:
+            stop()
+
+    def _deliver(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            is_policy = change.key.startswith(POLICIES)
+            put = self._put_policy if is_policy else self._put_binding
+            obj = None if change.value is None else orjson.loads(change.value)
+            put(change.key.rpartition("/")[2], obj)
+        self._ready()
+
+    def _put_policy(self, name: str, obj: Object | None) -> None:
+        before = self._policies.pop(name, None)
+        if obj is None:
+            return
+        spec = obj["spec"]
+        if before is not None and before.spec == spec:
+            self._policies[name] = before
+        else:
+            self._policies[name] = Policy(name, spec, constraints_of(spec.get("matchConstraints")))
+
+    def _put_binding(self, name: str, obj: Object | None) -> None:
+        self._bindings.pop(name, None)
+        if obj is not None:
+            spec = obj["spec"]
+            found = constraints_of(spec.get("matchResources"))
+            self._bindings[name] = Binding(name, spec["policyName"], spec, found)
+
+    def _ready(self) -> None:
+        by_policy: dict[str, list[Binding]] = {}
+        for name in sorted(self._bindings):
+            by_policy.setdefault(self._bindings[name].policy, []).append(self._bindings[name])
+        self._active = [
+            (self._policies[name], by_policy[name])
+            for name in sorted(self._policies)
+            if name in by_policy
+        ]
+        self._chain.refresh(self, active=bool(self._active))
+
+    # ------------------------------------------------------------ in the chain
+
+    def concerns(self, operation: str, resource: Resource, subresource: str) -> bool:
+        return not matching.is_exempt(resource) and any(
+            policy.constraints.concerns(self.registry, operation, resource, subresource)
+            for policy, _ in self._active
+        )
+
+    async def admit(self, review: Review) -> None:
+        findings = Findings()
+        for policy, bindings in self._active:
+            try:
+                self._ask(policy, bindings, review, findings)
+            except Misconfigured as error:
+                if not policy.ignore:
+                    says = f"failed to configure policy: {error}"
+                    findings.refusals.append(Refusal(policy.name, "", Decision(True, says)))
+        self._tell(review, findings)
+
+    def _ask(
+        self, policy: Policy, bindings: Iterable[Binding], review: Review, findings: Findings
+    ) -> None:
+        resource = self._about(policy.constraints, review)
+        if resource is None:
+            return
+        self._param_kind(policy)
+        for binding in bindings:
+            if self._about(binding.constraints, review) is None:
+                continue
+            try:
+                params = self._params(policy, binding, review)
+            except Misconfigured as error:
+                if not policy.ignore:
+                    says = f"failed to configure binding: {error}"
+                    decision = Decision(True, says)
+                    findings.refusals.append(Refusal(policy.name, binding.name, decision))
+                continue
+            for param in params:
+                values = self._values(policy, review, resource, param)
+                found = policy.judge(values)
+                if found is None:
+                    continue
+                for n, decision in enumerate(found.decisions):
+                    if decision.denied:
+                        _act(policy, binding, n, decision, review, findings)
+                for says in found.broken:
+                    refusal = Refusal(policy.name, binding.name, Decision(True, says))
+                    findings.refusals.append(refusal)
+                notes = findings.notes.setdefault(policy.name, {})
+                for key, value in found.notes.items():
+                    if value not in notes.setdefault(key, []):
+                        notes[key].append(value)
+
+    def _about(self, constraints: Constraints, review: Review) -> Resource | None:
+        if not matching.selects_namespace(constraints.namespaces, review, self._namespace):
+            return None
+        if not matching.selects_object(constraints.objects, review.object, review.old):
+            return None
+        return constraints.place(self.registry, review)
+
+    def _namespace(self, name: str) -> Object:
+        found = plugins.read(self.store, f"core/namespaces//{name}")
+        if found is None:
+            raise status.not_found(NAMESPACE, name)
+        return found
+
+    def _values(
+        self, policy: Policy, review: Review, resource: Resource, param: Object | None
+    ) -> dict[str, Any]:
+        from jindou.control.api.policies import variables as known
+        from jindou.control.api.policies.authorizer import authorizer
+
+        foreign = review.kind != review.resource.kind
+        kind: Kind = review.kind if foreign else resource.kind
+
+        def seen(obj: Object | None) -> Object | None:
+            if obj is None or foreign or resource is review.resource:
+                return obj
+            return conversion.translated(review.resource, resource, obj)
+
+        is_namespace = (review.kind.group, review.kind.name) == ("", "Namespace")
+        namespace = None
+        if review.namespace and not is_namespace:
+            namespace = self._namespace(review.namespace)
+        values = {
+            "object": seen(review.object),
+            "oldObject": seen(review.old),
+            "request": known.request_of(review, resource, kind),
+            "namespaceObject": known.namespace_seen(namespace),
+            "authorizer": authorizer(self.access, review),
+        }
+        if policy.spec.get("paramKind") is not None:
+            values["params"] = param
+        return values
+
+    # ------------------------------------------------------------ parameters
+
+    def _param_kind(self, policy: Policy) -> Resource | None:
+        wanted = policy.spec.get("paramKind")
+        if wanted is None:
+            return None
+        group, _, version = wanted["apiVersion"].rpartition("/")
+        found = self.registry.by_kind(group, version, wanted["kind"])
+        if found is None:
+            told = f"{wanted['apiVersion']}, Kind={wanted['kind']}"
+            raise Misconfigured(f"failed to find resource referenced by paramKind: '{told}'")
+        return found
+
+    def _params(self, policy: Policy, binding: Binding, review: Review) -> list[Object | None]:
+        """Those that the policy is evaluated with, one after the other."""
+        resource, ref = self._param_kind(policy), binding.spec.get("paramRef")
+        if resource is None or ref is None:
+            return [None]
+        namespace = ref.get("namespace", "")
+        if resource.kind.namespaced:
+            namespace = namespace or review.namespace
+            if not namespace:
+                raise Misconfigured(
+                    "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
+                )
+        elif namespace:
+            raise Misconfigured(
+                "paramRef.namespace must not be provided for a cluster-scoped `paramKind`"
+            )
+        found: list[Object | None] = []
+        if ref.get("name"):
+            stored = self.store.get(resource.key(namespace, ref["name"]))
+            found += [] if stored is None else [encoding.loads(resource, stored.value)]
+        else:
+            selector = matching.selector_of(ref.get("selector"))
+            for item in self.store.scan(f"{resource.prefix}{namespace}/").items:
+                obj = encoding.loads(resource, item.value)
+                if selector.matches(matching.labels_of(obj)):
+                    found.append(obj)
+        if not found and ref.get("parameterNotFoundAction") == "Deny":
+            raise Misconfigured(
+                "no params found for policy binding with `Deny` parameterNotFoundAction"
+            )
+        return found
+
+    # ------------------------------------------------------------ the answer
+
+    def _tell(self, review: Review, findings: Findings) -> None:
+        for policy, notes in findings.notes.items():
+            for key, values in notes.items():
+                review.annotations[f"{policy}/{key}"] = ", ".join(values)
+        if findings.failures:
+            told = findings.failures[:MOST_FAILURES]
+            review.annotations[FAILURE_KEY] = orjson.dumps(told).decode()
+        if not findings.refusals:
+            return
+        first = findings.refusals[0]
+        kind = review.resource.kind
+        meta = (review.object or {}).get("metadata") or {}
+        name = review.name or meta.get("name") or meta.get("generateName") or "Unknown"
+        full = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
+        details = {
+            "name": name,
+            **({"group": kind.group} if kind.group else {}),
+            "kind": kind.plural,
+            "causes": [{"message": first.text}],
+        }
+        message = f'{full} "{name}" is forbidden: {first.text}'
+        raise Denied(message, first.decision.reason, details)
+
+
+def judge(obj: Object, old: Object | None) -> list[Fault]:
+    """Is a policy or a binding right? With the first of them, the compiler is loaded."""
+    from jindou.control.api.policies import rules
+
+    return (rules.policy if obj.get("kind") == "ValidatingAdmissionPolicy" else rules.binding)(obj)
+
+
+def _act(
+    policy: Policy, binding: Binding, n: int, decision: Decision, review: Review, findings: Findings
+) -> None:
+    """What a binding wants to come of a denial."""
+    actions = binding.spec.get("validationActions") or ()
+    for action in actions:
+        if action == "Deny":
+            findings.refusals.append(Refusal(policy.name, binding.name, decision))
+        elif action == "Warn":
+            review.warnings.append(
+                f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' "
+                f"with binding '{binding.name}': {decision.message}"
+            )
+        elif action == "Audit":
+            findings.failures.append(
+                {
+                    "message": decision.message,
+                    "policy": policy.name,
+                    "binding": binding.name,
+                    "expressionIndex": n,
+                    "validationActions": list(actions),
+                }
+            )
