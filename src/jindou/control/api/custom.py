@@ -8,13 +8,14 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from jindou.control.api.resources.definitions import is_established, resources_of, storage_version
-from jindou.control.api.resources.registry import Registry, Resource
+from jindou.control.api.resources.registry import Converts, Registry, Resource
 from jindou.control.api.rules import definitions, structural
 from jindou.control.store import Change, Store
 from jindou.objects.errors import Fault
@@ -28,10 +29,19 @@ def faults(resource: Resource, obj: Object) -> list[Fault]:
     return structural.validate(resource.schema, obj, None)
 
 
+Conversions = Callable[[Object], Converts | None]
+"""What translates between the versions of a definition; None: they differ in name only."""
+
+
+def _none(crd: Object) -> Converts | None:
+    return None
+
+
 class CustomResources:
-    def __init__(self, store: Store, registry: Registry) -> None:
+    def __init__(self, store: Store, registry: Registry, conversion: Conversions = _none) -> None:
         self._store = store
         self._registry = registry
+        self._conversion = conversion
         self._marks: dict[str, int] = {}  # definition -> hash of what is served for it
         self._names: dict[
             str, tuple[str, frozenset[tuple[str, str]]]
@@ -63,7 +73,9 @@ class CustomResources:
         accepted = (crd.get("status") or {}).get("acceptedNames") or {}
         taken = frozenset((what, value) for what, _, value in _all_names(accepted))
         self._names[name] = (crd["spec"]["group"], taken)
-        self._registry.set_custom(name, resources_of(crd))
+        made = self._conversion(crd)
+        resources = [replace(found, conversion=made) for found in resources_of(crd)]
+        self._registry.set_custom(name, resources)
 
     def validate(self, crd: Object, old: Object | None) -> list[Fault]:
         found = definitions.validate(crd, old)

@@ -73,10 +73,21 @@ class LocalClient:
         if part == "scale":
             if part not in resource.subresources:
                 raise NotFound("the server could not find the requested resource")
+            await self._prepare(resource, ref)
             return self._engine.scale(resource, ref.namespace, ref.name)
         if resource.computed and self._metrics is not None:
             return await self._metrics.get(resource, ref.namespace, ref.name)
+        await self._prepare(resource, ref)
         return self._engine.read(resource, ref.namespace, ref.name)
+
+    async def _prepare(self, resource: Resource, ref: Ref) -> None:
+        if resource.conversion is not None:
+            stored = self._engine.find(resource, ref.namespace, ref.name)
+            await encoding.prepare(resource, stored.value)
+
+    async def _loaded(self, resource: Resource, value: bytes) -> Object:
+        await encoding.prepare(resource, value)
+        return encoding.loads(resource, value)
 
     async def find(
         self, kind: Kind, namespace: str = "", *, labels: str = "", fields: str = ""
@@ -86,6 +97,7 @@ class LocalClient:
             found = await self._metrics.find(resource, namespace, labels=labels, fields=fields)
             return Listing(found, "")
         page = self._engine.page(resource, select(resource, namespace, labels, fields), Query())
+        await encoding.prepare(resource, *(stored.value for stored in page.items))
         return Listing(
             [encoding.loads(resource, stored.value) for stored in page.items], str(page.revision)
         )
@@ -106,7 +118,7 @@ class LocalClient:
     def held(self, kind: Kind, namespace: str, labels: str, fields: str) -> tuple[list[bytes], str]:
         resource = self._resource(kind)
         page = self._engine.page(resource, select(resource, namespace, labels, fields), Query())
-        return [encoding.served(resource, s.value) for s in page.items], str(page.revision)
+        return [encoding.unconverted(resource, s.value) for s in page.items], str(page.revision)
 
     async def follow(
         self, kind: Kind, namespace: str, labels: str, fields: str, after: str
@@ -124,7 +136,9 @@ class LocalClient:
             watch.begin(Start(int(after) if after else None))
             while True:
                 if waiting:
-                    batch = [Shared(t.type, encoding.served(resource, t.value)) for t in waiting]
+                    batch = [
+                        Shared(t.type, encoding.unconverted(resource, t.value)) for t in waiting
+                    ]
                     waiting.clear()
                     yield batch
                     continue
@@ -174,7 +188,7 @@ class LocalClient:
             )
             return await self._told(asked)
         written = await self._told(self._created(resource, namespace, obj))
-        return encoding.loads(resource, written.value)
+        return await self._loaded(resource, written.value)
 
     async def _created(self, resource: Resource, namespace: str, obj: Object) -> Written:
         engine, call = self._engine, self._call()
@@ -193,7 +207,7 @@ class LocalClient:
         written = await self._told(
             self._engine.update(resource, namespace, meta["name"], obj, self._call(), part)
         )
-        return encoding.loads(resource, written.value)
+        return await self._loaded(resource, written.value)
 
     async def patch(
         self,
@@ -208,7 +222,7 @@ class LocalClient:
         written = await self._told(
             self._engine.patch(resource, ref.namespace, ref.name, patch, self._call(), part)
         )
-        return encoding.loads(resource, written.value)
+        return await self._loaded(resource, written.value)
 
     async def delete(
         self, ref: Ref, *, grace: int | None = None, uid: str = "", propagation: str = ""

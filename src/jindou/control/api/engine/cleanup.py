@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import orjson
 
@@ -65,7 +66,8 @@ class Cleanup:
 
     async def _clean(self, crd: Object) -> None:
         spec, name = crd["spec"], crd["metadata"]["name"]
-        served = next((r for r in self._registry.all() if is_of(r, crd)), unserved(crd))
+        kept = (r for r in self._registry.all() if is_of(r, crd) and r.storage == r.kind)
+        served = replace(next(kept, unserved(crd)), conversion=None)
         prefix = f"{spec['group']}/{spec['names']['plural']}/"
         while True:
             try:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import orjson
+
 from jindou.control.api import status
 from jindou.control.api.admission.allocation import Allocation
 from jindou.control.api.engine import deletions, encoding, writes
@@ -50,7 +52,8 @@ class Commits:
             self.give_back(resource, key)
             if held := self._store.get(key):
                 raise taken(resource, name, held)
-            return dry(resource, obj, created=True)
+            return dry(resource, await encoding.to_keep(resource, obj), created=True)
+        obj = await encoding.to_keep(resource, obj)
         return await self.fresh(resource, key, name, encoding.encoder(resource, obj))
 
     async def fresh(self, resource: Resource, key: str, name: str, encode: Encode) -> Written:
@@ -78,8 +81,9 @@ class Commits:
             return Written(stored.value, stored.revision)
         if call.dry_run:
             self.give_back(resource, stored.key)
-            return dry(resource, new)
+            return dry(resource, await encoding.to_keep(resource, new))
         gone = deletions.finished(resource, new)
+        new = await encoding.to_keep(resource, new)
         encode = None if gone else encoding.encoder(resource, new)
         lazy = not gone and is_heartbeat(resource, part)
         try:
@@ -98,7 +102,7 @@ class Commits:
 
 def taken(resource: Resource, name: str, held: Stored | None) -> AlreadyExists:
     found = status.already_exists(resource.kind, name)
-    if held is not None and "deletionTimestamp" in encoding.loads(resource, held.value)["metadata"]:
+    if held is not None and "deletionTimestamp" in orjson.loads(held.value)["metadata"]:
         return AlreadyExists(f"object is being deleted: {found.message}", found.details)
     return found
 

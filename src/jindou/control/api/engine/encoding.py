@@ -64,14 +64,42 @@ def served(resource: Resource, value: bytes) -> bytes:
     """Kept bytes in the version that was asked for: nearly always the same bytes."""
     if value.startswith(head_of(resource.kind)):
         return value
+    if resource.conversion is not None:
+        return resource.conversion.found(resource, value)
+    return unconverted(resource, value)
+
+
+def unconverted(resource: Resource, value: bytes) -> bytes:
+    """The same for those in this process who look at metadata only: no webhook is asked."""
+    if value.startswith(head_of(resource.kind)):
+        return value
     return dumps(ordered(resource.kind, conversion.from_storage(resource, orjson.loads(value))))
 
 
-def loads(resource: Resource, value: bytes) -> Object:
+def seen(resource: Resource, value: bytes) -> Object:
     found: Object = orjson.loads(value)
     if value.startswith(head_of(resource.kind)):
         return found
     return conversion.from_storage(resource, found)
+
+
+def loads(resource: Resource, value: bytes) -> Object:
+    if resource.conversion is not None:
+        value = served(resource, value)
+    return seen(resource, value)
+
+
+async def prepare(resource: Resource, *values: bytes) -> None:
+    """Before objects are read whose versions a webhook converts: to be awaited, and nothing else after."""
+    if resource.conversion is not None:
+        await resource.conversion.prepare(resource, values)
+
+
+async def to_keep(resource: Resource, obj: Object) -> Object:
+    """What `encoder` may be given: where a webhook converts, the object in the version that is kept."""
+    if resource.conversion is None:
+        return obj
+    return dict(await resource.conversion.stored(resource, obj))
 
 
 def with_revision(value: bytes, revision: int) -> bytes:

@@ -44,6 +44,7 @@ class Removals:
             stored = self._store.get(resource.key(namespace, name))
             if stored is None:
                 raise status.not_found(resource.kind, name)
+            await encoding.prepare(resource, stored.value)
             old = encoding.loads(resource, stored.value)
             writes.preconditions(resource, old, options.uid, options.revision)
             plan = deletions.plan(resource, old, options, datetime.datetime.now(datetime.UTC))
@@ -77,8 +78,11 @@ class Removals:
         if deletions.orphans(resource, options) and resource.kind.name == "Job":
             call.warnings.append(KEPT)
         if options.dry_run or call.dry_run:
-            return Deleted(told, dry(resource, plan.marked or plan.last or old).value)
-        encode = None if plan.marked is None else encoding.encoder(resource, plan.marked)
+            shown = await encoding.to_keep(resource, plan.marked or plan.last or old)
+            return Deleted(told, dry(resource, shown).value)
+        encode = None
+        if plan.marked is not None:
+            encode = encoding.encoder(resource, await encoding.to_keep(resource, plan.marked))
         try:
             if plan.last is not None:
                 seen = encoding.encoder(resource, plan.last)

@@ -87,7 +87,7 @@ def facts_of(resource: Resource, value: bytes) -> Facts:
             with contextlib.suppress(msgspec.ValidationError):
                 part = decode(value)
                 return Facts(part.metadata.labels or EMPTY, part)
-    obj = encoding.loads(resource, value)
+    obj = encoding.seen(resource, value)
     texts = {path: text_at(obj, path) for path in resource.selectable}
     return Facts(obj["metadata"].get("labels") or EMPTY, texts)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from jindou.control.api.resources import overlay
 from jindou.control.api.resources.builtin import kinds, type_named
@@ -32,6 +33,21 @@ class Subresource:
     kind: Kind | None = None
 
 
+class Converts(Protocol):
+    """A webhook that translates between the versions of a custom kind (webhooks.conversion)."""
+
+    async def prepare(self, resource: Resource, values: Iterable[bytes]) -> None:
+        """From now on `found` knows these, until somebody prepares others."""
+
+    def found(self, resource: Resource, value: bytes) -> bytes: ...
+
+    async def stored(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]: ...
+
+    async def convert(
+        self, objects: Sequence[dict[str, Any]], wanted: str
+    ) -> list[dict[str, Any]]: ...
+
+
 @dataclass(frozen=True)
 class Resource:
     """One kind in one version, as the API serves it."""
@@ -55,6 +71,7 @@ class Resource:
         ".status.replicas",
         "",
     )  # spec, status, selector
+    conversion: Converts | None = field(default=None, compare=False)
 
     @property
     def schema(self) -> Schema:

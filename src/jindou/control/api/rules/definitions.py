@@ -12,7 +12,7 @@ from typing import Any
 from jindou.control.api.resources import jsonpath
 from jindou.control.api.resources.definitions import is_established
 from jindou.control.api.resources.schema import from_document
-from jindou.control.api.rules import paths
+from jindou.control.api.rules import paths, webhooks
 from jindou.control.api.rules.names import (
     duplicate,
     forbidden,
@@ -271,26 +271,24 @@ def subresources(held: Mapping[str, Any], at: str) -> list[Fault]:
 
 
 def conversion(held: Mapping[str, Any]) -> list[Fault]:
-    strategy = held.get("strategy", "None")
+    """Paths are those of the original, which judges the form of before v1."""
+    strategy, webhook = held.get("strategy", "None"), held.get("webhook")
+    config, versions = (
+        "spec.conversion.webhookClientConfig",
+        "spec.conversion.conversionReviewVersions",
+    )
     if strategy not in ("None", "Webhook"):
         return [unsupported("spec.conversion.strategy", strategy, ("None", "Webhook"))]
-    if strategy == "None" and held.get("webhook"):
-        return [
-            forbidden(
-                "spec.conversion.webhook", "should not be set when strategy is not set to Webhook"
-            )
-        ]
-    if strategy == "Webhook":
-        if not (held.get("webhook") or {}).get("clientConfig"):
-            return [
-                required(
-                    "spec.conversion.webhook.clientConfig",
-                    "required when strategy is set to Webhook",
-                )
-            ]
-        if not held["webhook"].get("conversionReviewVersions"):
-            return [required("spec.conversion.webhook.conversionReviewVersions")]
-    return []
+    if strategy == "None":
+        says = "should not be set when strategy is not set to Webhook"
+        return [forbidden(at, says) for at in (config, versions)] if webhook else []
+    given = (webhook or {}).get("clientConfig")
+    if not given:
+        found = [required(config, "required when strategy is set to Webhook")]
+    else:
+        found = webhooks.client_config(given, config)
+    named = (webhook or {}).get("conversionReviewVersions") or ()
+    return found + (webhooks.review_versions(named, versions) if named else [required(versions)])
 
 
 def changes(crd: Object, old: Object) -> list[Fault]:

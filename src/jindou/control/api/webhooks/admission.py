@@ -320,6 +320,8 @@ def parts(
 
 
 async def translated(source: Resource, target: Resource, obj: Object) -> Object:
+    if source.conversion is not None:
+        return (await source.conversion.convert([obj], target.kind.api_version))[0]
     return conversion.translated(source, target, obj)
 
 

@@ -239,7 +239,8 @@ def said_no(status: int, data: bytes, headers: Mapping[str, str]) -> str:
             return str(told["message"])
     except orjson.JSONDecodeError:
         pass
-    text = data[:2048].decode("utf-8", "replace").strip()
+    is_text = headers.get("content-type", "").startswith("text/")
+    text = data[:2048].decode("utf-8", "replace").strip() if is_text else ""
     if status == 403:
         return text or "unknown"
     if status in REASONS:

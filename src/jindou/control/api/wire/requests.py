@@ -153,7 +153,7 @@ class Requests:
             verb = "create" if route.part in ALWAYS_CREATE else route.verb(method, False)
             self._allow(user, route, verb)
             return self._connected(user, route, request)
-        asked = not route.name and flag(request.query, "watch")
+        asked = method == "GET" and not route.name and flag(request.query, "watch")
         verb = route.verb(method, asked)
         self._allow(user, route, verb)
         if verb == "watch":
@@ -188,7 +188,17 @@ class Requests:
 
     # ------------------------------------------------------------ reads
 
-    def _get(self, route: Route, request: Request) -> Response:
+    def _get(self, route: Route, request: Request) -> Answer | Awaitable[Answer]:
+        if route.resource.conversion is not None:
+            return self._get_converted(route, request)
+        return self._got(route, request)
+
+    async def _get_converted(self, route: Route, request: Request) -> Answer:
+        stored = self._engine.find(route.resource, route.namespace, route.name)
+        await encoding.prepare(route.resource, stored.value)
+        return self._got(route, request)
+
+    def _got(self, route: Route, request: Request) -> Response:
         form = accepted(request.headers.get("accept", ""))
         resource = route.resource
         if route.part == "scale":
@@ -218,9 +228,19 @@ class Requests:
         answer = read(route, request)
         return answer if isinstance(answer, (Response, Streamed, Upgraded)) else await answer
 
+    async def _list_converted(
+        self, route: Route, request: Request, page: lists.Page, form: Form
+    ) -> Answer:
+        await encoding.prepare(route.resource, *(stored.value for stored in page.items))
+        body = negotiation.of_page(route.resource, page, form)
+        answer = self._documents.packed(request, body, headers_of(form))
+        return await answer if isinstance(answer, Awaitable) else answer
+
     def _list(self, route: Route, request: Request) -> Answer | Awaitable[Answer]:
         form = included(accepted(request.headers.get("accept", "")), request)
         page = self._engine.page(route.resource, selection_of(route, request), list_query(request))
+        if route.resource.conversion is not None:
+            return self._list_converted(route, request, page, form)
         body = negotiation.of_page(route.resource, page, form)
         return self._documents.packed(request, body, headers_of(form))
 
@@ -287,6 +307,7 @@ class Requests:
             written = await self._engine.update(
                 route.resource, route.namespace, route.name, obj, call, route.part, odd
             )
+        await encoding.prepare(route.resource, written.value)
         return self._written(route, written, call, form)
 
     async def _create(self, route: Route, body: bytes, content_type: str, call: Call) -> Written:
@@ -351,10 +372,12 @@ class Requests:
             page = await self._engine.delete_collection(
                 resource, selection, list_query(request), options, call
             )
+            await encoding.prepare(resource, *(stored.value for stored in page.items))
             return Response(200, negotiation.of_page(resource, page, form), headers_of(form, call))
         deleted = await self._engine.delete(resource, route.namespace, route.name, options, call)
         if deleted.status is not None:
             return Response(200, negotiation.of_value(deleted.status, form), headers_of(form, call))
+        await encoding.prepare(resource, deleted.value)
         told = negotiation.of_object(resource, deleted.value, form)
         return Response(200, told, headers_of(form, call))
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from jindou.control.api import status
+from jindou.control.api.engine import encoding
 from jindou.control.api.engine.selection import Selection
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.engine.watches import Start, Told
@@ -15,7 +16,7 @@ from jindou.control.api.wire import negotiation
 from jindou.control.api.wire.negotiation import Form
 from jindou.control.api.wire.waiting import reached
 from jindou.control.store import Change, Forgotten
-from jindou.objects.errors import Timeout
+from jindou.objects.errors import CloudError, Timeout
 from jindou.transport import Sink
 
 BOOKMARKS = 60.0  # seconds between them
@@ -47,6 +48,8 @@ class WatchStream:
         self._timers: list[asyncio.TimerHandle] = []
         self._watch = engine.watch(resource, selection, self._tell)
         self._waiting: asyncio.Future[None] | None = None
+        self._queue: list[Told | Callable[[], None]] = []
+        self._converting: asyncio.Future[None] | None = None
         self._unfollow: Callable[[], None] | None = None  # the definition of a custom kind
 
     def begin(self, sink: Sink) -> None:
@@ -83,7 +86,7 @@ class WatchStream:
                 DEFINITIONS, self._engine.store.revision, self._redefined
             )
         if self._start.initial:
-            self._bookmark(initial=True)
+            self._soon(lambda: self._bookmark(initial=True))
         self._later(self._seconds, self._finish)
         if self._start.bookmarks:
             self._later(BOOKMARKS * random.uniform(0.9, 1.1), self._next_bookmark)
@@ -103,6 +106,7 @@ class WatchStream:
         self._watch.end()
         if self._waiting is not None:
             self._waiting.cancel()
+        self._queue.clear()
         if self._unfollow is not None:
             self._unfollow()
             self._unfollow = None
@@ -111,6 +115,35 @@ class WatchStream:
         self._timers.clear()
 
     def _tell(self, told: Sequence[Told]) -> None:
+        if self._resource.conversion is None:
+            self._write(told)
+        else:
+            self._in_turn(*told)
+
+    def _in_turn(self, *due: Told | Callable[[], None]) -> None:
+        """Events that a webhook has to convert first, and what may not overtake them."""
+        self._queue += due
+        if self._converting is None:
+            self._converting = asyncio.ensure_future(self._convert())
+
+    async def _convert(self) -> None:
+        try:
+            while self._queue:
+                batch, self._queue = self._queue, []
+                told = [one for one in batch if isinstance(one, Told)]
+                await encoding.prepare(self._resource, *(one.value for one in told))
+                for one in batch:
+                    if isinstance(one, Told):
+                        self._write([one])
+                    else:
+                        one()
+        except CloudError:  # as the original does: the client is to begin anew
+            if self._sink is not None:
+                self._sink.close()
+        finally:
+            self._converting = None
+
+    def _write(self, told: Sequence[Told]) -> None:
         sink = self._sink
         if sink is None:
             return
@@ -135,10 +168,20 @@ class WatchStream:
         self._timers = [
             timer for timer in self._timers if timer.when() > asyncio.get_running_loop().time()
         ]
-        self._bookmark()
+        self._soon(self._bookmark)
         self._later(BOOKMARKS, self._next_bookmark)
 
+    def _soon(self, call: Callable[[], None]) -> None:
+        """After the events that are on their way."""
+        if self._converting is None:
+            call()
+        else:
+            self._in_turn(call)
+
     def _finish(self) -> None:
+        self._soon(self._end)
+
+    def _end(self) -> None:
         if self._sink is not None:
             if self._start.bookmarks:
                 self._bookmark()
