@@ -23,6 +23,7 @@ from jindou.control.api.metrics.source import Metrics
 from jindou.control.api.policies import admission as policies
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.webhooks import admission as webhooks
+from jindou.control.api.webhooks import conditions
 from jindou.control.api.webhooks.clients import Clients
 from jindou.control.api.webhooks.conversion import conversion_of
 from jindou.control.api.wire.connect import Connect
@@ -88,8 +89,9 @@ class ApiServer:
         self._policies.start()
         for prefix in (policies.POLICIES, policies.BINDINGS):
             self.engine.extend(prefix, policies.judge, lambda _: None)
-        for place, part in webhooks.parts(store, self.registry, self._webhooks):
+        for place, part in webhooks.parts(store, self.registry, self.access, self._webhooks):
             part.start(self.engine.chain, place)
+            self.engine.extend(part.prefix, conditions.judge, lambda _: None)
         address = f"{settings.api_address}:{settings.api_port}"
         self._cleanup = Cleanup(self.engine, self.registry)
         self._documents = Documents(store, self.registry, self.access, tokens, address)

@@ -94,9 +94,11 @@ class Expressions:
         for n, condition in enumerate(held):
             text = (condition.get("expression") or "").strip()
             if text:
-                environment = self._environment(variables=False)
-                found += self._compile(environment, text, ("BOOL",), f"{at}[{n}].expression")[1]
+                found += self.condition(text, f"{at}[{n}].expression")
         return sorted(found, key=_in_order)
+
+    def condition(self, text: str, at: str) -> list[Fault]:
+        return self._compile(self._environment(variables=False), text, ("BOOL",), at)[1]
 
     def _environment(self, *, authorizer: bool = True, variables: bool = True) -> Environment:
         shapes = self._shapes if variables else {}

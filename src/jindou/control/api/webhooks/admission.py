@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from jindou.control.api import status
+from jindou.control.api.access.guard import Access
 from jindou.control.api.admission import matching, plugins
 from jindou.control.api.admission.chain import Chain, Place, Review
 from jindou.control.api.engine import conversion
@@ -26,18 +27,15 @@ from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.webhooks import reviews
 from jindou.control.api.webhooks.clients import CallFailed, Clients, Target, target_of
+from jindou.control.api.webhooks.conditions import Conditions
 from jindou.control.store import Change, Store
 from jindou.objects.errors import BadRequest, CloudError, InternalError
 from jindou.objects.kinds import NAMESPACE, Kind, Object
 from jindou.objects.selectors import Selector
 
 log = logging.getLogger("jindou.webhooks")
-PREFIX = "admissionregistration.k8s.io/{}webhookconfigurations/"
 SAFE = ("None", "NoneOnDryRun")
 DEFAULT_TIMEOUT = 10
-
-Convert = Callable[[Resource, Resource, Object], Awaitable[Object]]
-"""From one version of a kind to another: never changes what it is given."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Hook:
     equivalent: bool
     namespaces: Selector
     objects: Selector
-    conditions: tuple[Mapping[str, Any], ...]
+    conditions: Conditions | None
     ignore_failure: bool
     timeout: float
     side_effects: str
@@ -70,7 +68,9 @@ def hooks_of(configuration: Object) -> list[Hook]:
                 held.get("matchPolicy", "Equivalent") == "Equivalent",
                 matching.selector_of(held.get("namespaceSelector")),
                 matching.selector_of(held.get("objectSelector")),
-                tuple(held.get("matchConditions") or ()),
+                Conditions(held["matchConditions"], held.get("failurePolicy") == "Ignore")
+                if held.get("matchConditions")
+                else None,
                 held.get("failurePolicy") == "Ignore", held.get("timeoutSeconds") or DEFAULT_TIMEOUT,
                 held.get("sideEffects") or "", held.get("reinvocationPolicy") == "IfNeeded",
                 list(held.get("admissionReviewVersions") or ()), target_of(held["clientConfig"]),
@@ -96,26 +96,27 @@ class Webhooks:
 
     kind = ""
 
-    def __init__(
-        self, store: Store, registry: Registry, clients: Clients, convert: Convert
-    ) -> None:
+    def __init__(self, store: Store, registry: Registry, access: Access, clients: Clients) -> None:
         self._store = store
         self._registry = registry
         self._clients = clients
-        self._convert = convert
+        self._access = access
         self._configured: dict[str, list[Hook]] = {}
         self._hooks: list[Hook] = []
         self._chain: Chain | None = None
 
+    @property
+    def prefix(self) -> str:
+        return f"admissionregistration.k8s.io/{self.kind}webhookconfigurations/"
+
     def start(self, chain: Chain, place: Place) -> None:
         self._chain = chain
-        prefix = PREFIX.format(self.kind)
-        listing = self._store.scan(prefix)
+        listing = self._store.scan(self.prefix)
         for stored in listing.items:
             self._put(orjson.loads(stored.value))
         chain.plug(place, self, active=False)
         self._ready()
-        self._store.watch(prefix, listing.revision, self._deliver)
+        self._store.watch(self.prefix, listing.revision, self._deliver)
 
     def _deliver(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -159,6 +160,10 @@ class Webhooks:
             return None
         foreign = review.kind != review.resource.kind
         asking = Asking(hook, wanted, review.kind if foreign else wanted.kind)
+        if hook.conditions is not None:
+            shown = await self._shown(asking, review)
+            if not hook.conditions.hold(review, shown, wanted, asking.kind, self._access):
+                return None
         return asking
 
     def _namespace(self, name: str) -> Object:
@@ -175,7 +180,7 @@ class Webhooks:
         for name in ("object", "old"):
             held = getattr(review, name)
             if held is not None:
-                setattr(shown, name, await self._convert(review.resource, asking.resource, held))
+                setattr(shown, name, await translated(review.resource, asking.resource, held))
         return shown
 
     async def _ask(
@@ -264,7 +269,7 @@ class MutatingWebhooks(Webhooks):
         if patched == shown.object:
             return False
         if shown is not review:
-            patched = await self._convert(asking.resource, review.resource, patched)
+            patched = await translated(asking.resource, review.resource, patched)
         review.object = patched
         review.shape()
         return True
@@ -309,10 +314,10 @@ class ValidatingWebhooks(Webhooks):
 
 
 def parts(
-    store: Store, registry: Registry, clients: Clients, convert: Convert | None = None
+    store: Store, registry: Registry, access: Access, clients: Clients
 ) -> list[tuple[Place, Webhooks]]:
     """What goes into the chain, and where."""
-    common = store, registry, clients, convert or translated
+    common = store, registry, access, clients
     return [
         (Place.MUTATING_WEBHOOKS, MutatingWebhooks(*common)),
         (Place.VALIDATING_WEBHOOKS, ValidatingWebhooks(*common)),
