@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.api.rules import claims, network
+from jindou.control.api.rules import autoscaling, claims, network
 
 BACKEND = {"service": {"name": "s", "port": {"number": 80}}}
 
@@ -14,7 +14,7 @@ def path(**more):
 
 
 PATH = "spec.rules[0].http.paths[0]"
-TARGET = {"kind": "Deployment", "name": "d"}
+TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ TARGET = {"kind": "Deployment", "name": "d"}
         (claims.claim, {"spec": {"accessModes": ["ReadWriteOnce"]}}, "spec.resources[storage]: Required value"),
         (claims.storage_class, {}, "provisioner: Required value"),
         (claims.disruption_budget, {"spec": {"minAvailable": 0, "maxUnavailable": 1}}, 'spec: Invalid value: {"minAvailable":0,"maxUnavailable":1}: minAvailable and maxUnavailable cannot be both set'),
-        (claims.autoscaler, {"spec": {"minReplicas": 3, "maxReplicas": 2, "scaleTargetRef": TARGET}}, "spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`"),
+        (autoscaling.autoscaler, {"spec": {"minReplicas": 3, "maxReplicas": 2, "scaleTargetRef": TARGET}}, "spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`"),
     ],
 )  # fmt: skip
 def test_one_fault_each(rule, obj, fault):
@@ -51,4 +51,4 @@ def test_what_may_be_said():
     assert network.ingress({"spec": {"defaultBackend": BACKEND}}) == []
     peers = [{"podSelector": {}}, {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]
     assert network.network_policy({"spec": {"podSelector": {}, "ingress": [{"from": peers}]}}) == []
-    assert claims.autoscaler({"spec": {"maxReplicas": 1, "scaleTargetRef": TARGET}}) == []
+    assert autoscaling.autoscaler({"spec": {"maxReplicas": 1, "scaleTargetRef": TARGET}}) == []

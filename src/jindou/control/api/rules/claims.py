@@ -1,4 +1,4 @@
-"""Rules of storage that is asked for, and of bounds on how many Pods there may be."""
+"""Rules of storage that is asked for, and of disruption budgets."""
 
 from __future__ import annotations
 
@@ -35,18 +35,3 @@ def disruption_budget(obj: Object) -> list[Fault]:
     if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
         return [invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
     return []
-
-
-def autoscaler(obj: Object) -> list[Fault]:
-    spec, found = obj.get("spec") or {}, []
-    least, most = spec.get("minReplicas"), spec.get("maxReplicas") or 0
-    if least is not None and least < 1:
-        found.append(invalid("spec.minReplicas", least, "must be greater than or equal to 1"))
-    if most < 1:
-        found.append(invalid("spec.maxReplicas", most, "must be greater than 0"))
-    elif least is not None and most < least:
-        says = "must be greater than or equal to `minReplicas`"
-        found.append(invalid("spec.maxReplicas", most, says))
-    target = spec.get("scaleTargetRef") or {}
-    found += [required(f"spec.scaleTargetRef.{n}") for n in ("kind", "name") if not target.get(n)]
-    return found

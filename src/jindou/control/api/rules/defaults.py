@@ -413,6 +413,12 @@ def autoscaler(obj: Object) -> None:
     fill(spec, minReplicas=1)
     if obj.get("apiVersion") == "autoscaling/v1":
         fill(spec, targetCPUUtilizationPercentage=80)
+    if (behavior := spec.get("behavior")) is not None:
+        pods = {"type": "Pods", "value": 4, "periodSeconds": 15}
+        percent = {"type": "Percent", "value": 100, "periodSeconds": 15}
+        up, down = (behavior.setdefault(side, {}) for side in ("scaleUp", "scaleDown"))
+        fill(up, stabilizationWindowSeconds=0, selectPolicy="Max", policies=[pods, percent])
+        fill(down, selectPolicy="Max", policies=[dict(percent)])
     if obj.get("apiVersion") == "autoscaling/v2" and not spec.get("metrics"):
         spec["metrics"] = [
             {

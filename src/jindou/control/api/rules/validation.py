@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jindou.control.api.rules import (
+    autoscaling,
     claims,
     names,
     network,
@@ -63,7 +64,7 @@ RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
     ("", "PersistentVolumeClaim"): claims.claim,
     ("storage.k8s.io", "StorageClass"): claims.storage_class,
     ("policy", "PodDisruptionBudget"): claims.disruption_budget,
-    ("autoscaling", "HorizontalPodAutoscaler"): claims.autoscaler,
+    ("autoscaling", "HorizontalPodAutoscaler"): autoscaling.autoscaler,
     (WEBHOOKS, "MutatingWebhookConfiguration"): webhooks.configuration,
     (WEBHOOKS, "ValidatingWebhookConfiguration"): webhooks.configuration,
 }
