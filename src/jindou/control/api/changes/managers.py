@@ -61,7 +61,7 @@ def decode(entries: Any) -> Owners | None:
 def encode(owners: Owners) -> list[Object]:
     entries = []
     for who, owned in owners.items():
-        if not owned.fields and who.operation != "Apply":
+        if not owned.fields:
             continue
         entry: Object = {
             "manager": who.name,
@@ -91,8 +91,9 @@ def _rank(entry: Object) -> tuple[str, ...]:
 
 
 def base(sent: Any, held: Any) -> Owners:
-    """The owners before this write: what a client sent where it is sound; `[{}]` forgets them all."""
-    if sent == [{}]:
+    """The owners before this write: what a client sent where it is sound; an empty list or `[{}]`
+    forgets them all."""
+    if sent in ([], [{}]):
         return {}
     if sent and sent != held:
         owners = decode(sent)

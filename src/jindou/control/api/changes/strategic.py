@@ -11,10 +11,25 @@ from __future__ import annotations
 from typing import Any
 
 from jindou.control.api.resources.schema import Schema, copy
-from jindou.objects.errors import BadRequest
+from jindou.objects.errors import BadRequest, InternalError
 
 ORDER = "$setElementOrder/"
 DELETE = "$deleteFromPrimitiveList/"
+
+
+class Untold(InternalError):
+    """An error that its author gave no reason."""
+
+    reason = ""
+
+
+def in_go(value: Any) -> str:
+    """A value as Go prints it."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{name}:{in_go(value[name])}' for name in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(in_go, value))}]"
+    return {True: "true", False: "false", None: "<nil>"}.get(value) or str(value)
 
 
 def apply(original: Any, patch: Any, schema: Schema) -> Any:
@@ -30,8 +45,8 @@ def _object(original: dict[str, Any], patch: dict[str, Any], schema: Schema) -> 
         return {name: copy(held) for name, held in patch.items() if name != "$patch"}
     if directive == "delete":
         return {}
-    if directive not in (None, "merge"):
-        raise BadRequest(f"Unknown patch type found: {directive}")
+    if directive is not None:
+        raise Untold(f"unknown patch type: {directive} in map: {in_go(patch)}")
     merged = dict(original)
     if "$retainKeys" in patch:
         kept = patch["$retainKeys"]
@@ -94,9 +109,9 @@ def _list(
     merged = list(original)
     for item in patch:
         if not isinstance(item, dict):
-            raise BadRequest(f"map: {item} does not contain declared merge key: {key}")
+            raise BadRequest(f"cannot patch a list of objects with {in_go(item)}")
         if key not in item:
-            raise BadRequest(f"map: {item} does not contain declared merge key: {key}")
+            raise Untold(f"map: {in_go(item)} does not contain declared merge key: {key}")
         at = next(
             (
                 n

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from jindou.control.api import status
 from jindou.control.api.access.guard import CONTROLLERS, User
-from jindou.objects.errors import BadRequest, Invalid
-from jindou.objects.kinds import Object
+from jindou.control.api.rules.names import invalid, too_long, unsupported
+from jindou.objects.errors import BadRequest, Fault, Invalid
+from jindou.objects.kinds import Kind, Object
 
 Query = Mapping[str, Sequence[str]]
 VALIDATIONS = ("Ignore", "Warn", "Strict")
@@ -52,24 +54,25 @@ def dry_run_of(values: Sequence[str], kind: str) -> bool:
     asked = [value for value in values if value]
     for value in asked:
         if value != "All":
-            raise Invalid(
-                f'{kind}.meta.k8s.io "" is invalid: dryRun: Unsupported value: "{value}": supported values: "All"'
-            )
+            told = unsupported("dryRun", asked, ("All",))
+            raise wrong_option(kind, told)
     return bool(asked)
+
+
+def wrong_option(kind: str, fault: Fault) -> Invalid:
+    """Of CreateOptions, PatchOptions, ...: what is wrong with one of them."""
+    return status.invalid(Kind("meta.k8s.io", "v1", kind, ""), "", [fault])
 
 
 def call_of(user: User, query: Query, agent: str, kind: str) -> Call:
     """The options of a write; `kind` (CreateOptions, ...) is named in errors."""
     validation = one(query, "fieldValidation") or "Warn"
     if validation not in VALIDATIONS:
-        raise Invalid(
-            f'{kind}.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "{validation}": supported values: "", "Ignore", "Strict", "Warn"'
-        )
+        told = unsupported("fieldValidation", validation, ("", *VALIDATIONS))
+        raise wrong_option(kind, told)
     manager = one(query, "fieldManager")
     if len(manager) > LONGEST_MANAGER:
-        raise Invalid(
-            f'{kind}.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than {LONGEST_MANAGER} bytes'
-        )
+        raise wrong_option(kind, too_long("fieldManager", LONGEST_MANAGER))
     force = flag(query, "force") if "force" in query else None
     return Call(
         user=user,
@@ -102,15 +105,12 @@ def delete_options(body: Object, query: Query) -> DeleteOptions:
         orphan = flag(query, "orphanDependents")
     if orphan is not None:
         if propagation:
-            raise Invalid(
-                'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "'
-                f'{propagation}": orphanDependents and deletionPropagation cannot be both set'
-            )
+            says = "orphanDependents and deletionPropagation cannot be both set"
+            raise wrong_option("DeleteOptions", invalid("propagationPolicy", propagation, says))
         propagation = "Orphan" if orphan else "Background"
     if propagation and propagation not in PROPAGATIONS:
-        raise Invalid(
-            f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "{propagation}": supported values: "Background", "Foreground", "Orphan"'
-        )
+        known = (*PROPAGATIONS, "nil")
+        raise wrong_option("DeleteOptions", unsupported("propagationPolicy", propagation, known))
     conditions = body.get("preconditions") or {}
     return DeleteOptions(
         grace,

@@ -31,6 +31,20 @@ def check(resource: Resource, how: str) -> None:
         )
 
 
+def check_applied(applied: Any, name: str) -> None:
+    """A configuration says itself what it is and how it is called."""
+    held = applied if isinstance(applied, dict) else {}
+    group, _, version = str(held.get("apiVersion") or "").rpartition("/")
+    if not held.get("kind") or not version:
+        kind = held.get("kind") or ""
+        raise BadRequest(f"invalid object type: {group}/{version}, Kind={kind}")
+    meta = held.get("metadata")
+    if not isinstance(meta, dict) or not meta.get("name"):
+        raise BadRequest(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+
+
 def patched(resource: Resource, obj: Object, patch: Patch) -> Object:
     """A new object; the given one is shared where nothing changes, and not changed."""
     if patch.how == JSON:

@@ -24,7 +24,7 @@ from jindou.control.api.engine import (
     scales,
     writes,
 )
-from jindou.control.api.engine.calls import Call, DeleteOptions
+from jindou.control.api.engine.calls import Call, DeleteOptions, wrong_option
 from jindou.control.api.engine.commits import Commits, Deleted, Written, unconditional
 from jindou.control.api.engine.decoding import check_kind, fit
 from jindou.control.api.engine.places import Places
@@ -34,8 +34,9 @@ from jindou.control.api.engine.templates import Templates
 from jindou.control.api.engine.watches import Memos, Tell, Watch
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import copy
+from jindou.control.api.rules.names import forbidden, required
 from jindou.control.store import Store, Stored
-from jindou.objects.errors import AlreadyExists, BadRequest, Fault
+from jindou.objects.errors import AlreadyExists, Fault
 from jindou.objects.kinds import Object
 
 TRIES = 64
@@ -215,7 +216,8 @@ class Engine:
         if patch.how == patches.APPLY:
             return await self._apply(resource, namespace, name, patch, call, part)
         if call.force is not None:
-            raise BadRequest("force: Forbidden: may not be specified for non-apply patch")
+            says = "may not be specified for non-apply patch"
+            raise wrong_option("PatchOptions", forbidden("force", says))
         named = patches.names_revision(patch)
 
         def wanted(old: Object) -> tuple[Object, bool]:
@@ -229,7 +231,7 @@ class Engine:
                 fit(resource, touched, call, patch.odd)
                 new = patches.put_back(new, touched, patch, share=part == "status")
                 writes.place(resource, new, namespace, name)
-            writes.expect(resource, new, old, True)
+            writes.expect(resource, new, old, True, patching=part != "scale")
             return new, named
 
         return await self._change(resource, namespace, name, wanted, call, part)
@@ -244,7 +246,9 @@ class Engine:
         part: str,
     ) -> Written:
         if not call.named_manager:
-            raise BadRequest("fieldManager is required for apply patch")
+            says = "is required for apply patch"
+            raise wrong_option("PatchOptions", required("fieldManager", says))
+        patches.check_applied(patch.changes, name)
         applied = check_kind(resource, patch.changes)
         managed.check(applied, resource.schema, resource.kind.api_version)
         fit(resource, applied, call, patch.odd)
@@ -260,7 +264,7 @@ class Engine:
 
         def wanted(old: Object) -> tuple[Object, bool]:
             new = copy(applied_to(old))
-            writes.expect(resource, new, old, True)
+            writes.expect(resource, new, old, True, patching=True)
             return new, named
 
         key = resource.key(namespace if resource.kind.namespaced else "", name)
@@ -269,6 +273,9 @@ class Engine:
                 return await self._change(
                     resource, namespace, name, wanted, call, part, managing=False
                 )
+            if uid := applied["metadata"].get("uid"):
+                says = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                raise status.conflict(resource.kind, name, says)
             try:
                 return await self._create(resource, copy(applied_to(None)), call, managing=False)
             except AlreadyExists:
@@ -290,6 +297,7 @@ class Engine:
         """Read, change, commit. `wanted` gives the new object and whether it named a revision."""
         for _ in range(TRIES):
             stored = self.find(resource, namespace, name)
+            await encoding.prepare(resource, stored.value)
             old = encoding.loads(resource, stored.value)
             new, named = wanted(old)
             review = None

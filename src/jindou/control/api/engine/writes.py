@@ -187,9 +187,14 @@ def refuse(resource: Resource, obj: Object, faults: list[Fault]) -> None:
 # ---------------------------------------------------------------- updates
 
 
-def expect(resource: Resource, obj: Object, old: Object, unconditional: bool) -> bool:
+def expect(
+    resource: Resource, obj: Object, old: Object, unconditional: bool, *, patching: bool = False
+) -> bool:
     """Check what an update expects of the stored object. True where it names a revision."""
     meta, before = obj["metadata"], old["metadata"]
+    if patching and meta.get("uid", before["uid"]) != before["uid"]:
+        fault = invalid("metadata.uid", meta["uid"], "field is immutable")
+        raise status.invalid(resource.kind, before["name"], [fault])
     if meta.get("uid") and meta["uid"] != before["uid"]:
         raise status.conflict(
             resource.kind,
