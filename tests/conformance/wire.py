@@ -201,6 +201,11 @@ class Api:
             self._connection.close()
             self._connection = None
 
+    @property
+    def credentials(self) -> list[tuple[str, str]]:
+        """What each request says of who asks; nothing where a certificate does."""
+        return [*self._headers.items(), *self._more()]
+
     def raw(self) -> ssl.SSLSocket:
         """A TLS connection without HTTP."""
         plain = socket.create_connection((self.url.hostname, self.url.port), PATIENCE)
@@ -218,7 +223,7 @@ class Api:
         if isinstance(body, str):
             data = body.encode()
         connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in [*self._headers.items(), *self._more(), *(headers or {}).items()]:
+        for name, value in [*self.credentials, *(headers or {}).items()]:
             connection.putheader(name, value)
         if accept:
             connection.putheader("Accept", accept)
