@@ -285,9 +285,11 @@ def stateful_set(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     fill(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady")
     strategy = spec.setdefault("updateStrategy", {})
-    fill(strategy, type="RollingUpdate")
-    if strategy["type"] == "RollingUpdate":
-        fill(strategy.setdefault("rollingUpdate", {}), maxUnavailable=1, partition=0)
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+        strategy.setdefault("rollingUpdate", {})
+    if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is not None:
+        fill(strategy["rollingUpdate"], maxUnavailable=1, partition=0)
     fill(
         spec.setdefault("persistentVolumeClaimRetentionPolicy", {}),
         whenDeleted="Retain",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jindou.control.api.resources.schema import copy
+from jindou.control.api.rules import batch
 from jindou.control.api.rules.names import forbidden, invalid
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Kind, Object
@@ -13,12 +14,6 @@ IMMUTABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("apps", "Deployment"): ("spec.selector",),
     ("apps", "ReplicaSet"): ("spec.selector",),
     ("apps", "DaemonSet"): ("spec.selector",),
-    ("batch", "Job"): (
-        "spec.selector",
-        "spec.template",
-        "spec.completionMode",
-        "spec.podFailurePolicy",
-    ),
     ("", "Secret"): ("type",),
     ("rbac.authorization.k8s.io", "RoleBinding"): ("roleRef",),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): ("roleRef",),
@@ -69,6 +64,8 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
         )
         if _without(obj.get("spec"), allowed) != _without(old.get("spec"), allowed):
             found.append(forbidden("spec", STATEFUL_SET_MAY))
+    elif place == ("batch", "Job"):
+        found += batch.job_update(obj, old)
     elif place == ("", "Service"):
         found += service(obj, old)
     elif place in (("", "ConfigMap"), ("", "Secret")) and old.get("immutable"):

@@ -11,6 +11,7 @@ from typing import Any
 
 from jindou.control.api.rules import (
     autoscaling,
+    batch,
     claims,
     names,
     network,
@@ -48,8 +49,8 @@ RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
     ("apps", "ReplicaSet"): workloads.replica_set,
     ("apps", "StatefulSet"): workloads.stateful_set,
     ("apps", "DaemonSet"): workloads.daemon_set,
-    ("batch", "Job"): workloads.job,
-    ("batch", "CronJob"): workloads.cron_job,
+    ("batch", "Job"): batch.job,
+    ("batch", "CronJob"): batch.cron_job,
     (RBAC, "Role"): roles.role,
     (RBAC, "ClusterRole"): roles.cluster_role,
     (RBAC, "RoleBinding"): roles.role_binding,

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jindou.control.api.rules import pods
-from jindou.control.api.rules.names import invalid, required, unsupported
+from jindou.control.api.rules.names import invalid, label, required, unsupported
 from jindou.objects import selectors
 from jindou.objects.errors import CloudError, Fault
 from jindou.objects.kinds import Object
 
 
-def counted(spec: Object, *fields: str) -> list[Fault]:
+def counted(spec: Object, *fields: str, at: str = "spec") -> list[Fault]:
     return [
-        invalid(f"spec.{name}", spec[name], "must be greater than or equal to 0")
+        invalid(f"{at}.{name}", spec[name], "must be greater than or equal to 0")
         for name in fields
         if isinstance(spec.get(name), int) and spec[name] < 0
     ]
 
 
-def selected(spec: Object) -> list[Fault]:
+def selected(spec: Object, kind: str = "deployment") -> list[Fault]:
     """The selector has to be there, be right, and match the template's labels."""
     held = spec.get("selector")
     if held is None:
         return [required("spec.selector")]
     if not held.get("matchLabels") and not held.get("matchExpressions"):
-        return [invalid("spec.selector", held, "empty selector is invalid for deployment")]
+        return [invalid("spec.selector", held, f"empty selector is invalid for {kind}")]
     found: list[Fault] = []
     for n, expression in enumerate(held.get("matchExpressions") or ()):
         if expression.get("operator") not in selectors.OPERATORS:
@@ -124,66 +124,74 @@ def amount(value: object, at: str) -> list[Fault]:
 
 def stateful_set(obj: Object) -> list[Fault]:
     spec = obj.get("spec") or {}
-    found = replica_set(obj)
-    if spec.get("podManagementPolicy", "OrderedReady") not in ("OrderedReady", "Parallel"):
-        found.append(
-            unsupported(
-                "spec.podManagementPolicy",
-                spec["podManagementPolicy"],
-                ("OrderedReady", "Parallel"),
-            )
-        )
+    found = counted(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    found += [*selected(spec, "statefulset"), *restart_policy(spec, ("Always",))]
+    found += pods.template(_with_claims(spec), "spec.template")
+    management = spec.get("podManagementPolicy", "OrderedReady")
+    if management not in ("OrderedReady", "Parallel"):
+        says = "must be 'OrderedReady' or 'Parallel'"
+        found.append(invalid("spec.podManagementPolicy", management, says))
+    strategy = spec.get("updateStrategy") or {}
+    kind, rolling = strategy.get("type", "RollingUpdate"), strategy.get("rollingUpdate")
+    if kind not in ("RollingUpdate", "OnDelete"):
+        says = "must be 'RollingUpdate' or 'OnDelete'"
+        found.append(invalid("spec.updateStrategy", strategy, says))
+    elif kind == "OnDelete" and rolling is not None:
+        says = "only allowed for updateStrategy 'RollingUpdate'"
+        found.append(invalid("spec.updateStrategy.rollingUpdate", rolling, says))
+    found += counted(rolling or {}, "partition", at="spec.updateStrategy.rollingUpdate")
+    most = (rolling or {}).get("maxUnavailable")
+    found += amount(most, "spec.updateStrategy.rollingUpdate.maxUnavailable")
+    found += counted(spec.get("ordinals") or {}, "start", at="spec.ordinals")
+    for name, policy in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
+        if policy not in ("Retain", "Delete"):
+            at = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
+            found.append(unsupported(at, policy, ("Retain", "Delete")))
+    if spec.get("serviceName") and (wrong := label(spec["serviceName"])):
+        found.append(invalid("spec.serviceName", spec["serviceName"], wrong))
     return found
+
+
+def _with_claims(spec: Object) -> Object:
+    """The template with the volumes that the claims will be."""
+    template = spec.get("template") or {}
+    claims = [c["metadata"].get("name", "") for c in spec.get("volumeClaimTemplates") or ()]
+    if not claims:
+        return template
+    held = template.get("spec") or {}
+    volumes = [{"name": n, "persistentVolumeClaim": {"claimName": n}} for n in claims]
+    volumes += [one for one in held.get("volumes") or () if one.get("name") not in claims]
+    return {**template, "spec": {**held, "volumes": volumes}}
 
 
 def daemon_set(obj: Object) -> list[Fault]:
     spec = obj.get("spec") or {}
     return [
-        *selected(spec),
+        *selected(spec, "daemonset"),
         *pods.template(spec.get("template"), "spec.template"),
         *restart_policy(spec, ("Always",)),
+        *counted(spec, "minReadySeconds", "revisionHistoryLimit"),
+        *_daemon_strategy(spec.get("updateStrategy") or {}),
     ]
 
 
-def job(obj: Object) -> list[Fault]:
-    spec = obj.get("spec") or {}
-    found = counted(
-        spec,
-        "parallelism",
-        "completions",
-        "backoffLimit",
-        "activeDeadlineSeconds",
-        "ttlSecondsAfterFinished",
-    )
-    found += pods.template(spec.get("template"), "spec.template")
-    policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")
-    if policy not in ("OnFailure", "Never"):
-        found.append(
-            unsupported("spec.template.spec.restartPolicy", policy or "", ("Never", "OnFailure"))
-            if policy != "Always"
-            else Fault(
-                "FieldValueRequired",
-                'Required value: valid values: "OnFailure", "Never"',
-                "spec.template.spec.restartPolicy",
-            )
-        )
-    return found
-
-
-def cron_job(obj: Object) -> list[Fault]:
-    spec = obj.get("spec") or {}
-    schedule = spec.get("schedule") or ""
-    found = [] if schedule else [required("spec.schedule")]
-    words = schedule.split()
-    if words and not schedule.startswith("@") and len(words) != 5:
-        says = f"expected exactly 5 fields, found {len(words)}: [{' '.join(words)}]"
-        found.append(invalid("spec.schedule", schedule, says))
-    inner = (spec.get("jobTemplate") or {}).get("spec") or {}
-    found += pods.template(inner.get("template"), "spec.jobTemplate.spec.template")
-    if spec.get("concurrencyPolicy", "Allow") not in ("Allow", "Forbid", "Replace"):
-        found.append(
-            unsupported(
-                "spec.concurrencyPolicy", spec["concurrencyPolicy"], ("Allow", "Forbid", "Replace")
-            )
-        )
+def _daemon_strategy(strategy: Object) -> list[Fault]:
+    at, kind = "spec.updateStrategy", strategy.get("type", "RollingUpdate")
+    if kind == "OnDelete":
+        return []
+    if kind != "RollingUpdate":
+        return [unsupported(f"{at}.type", kind, ("RollingUpdate", "OnDelete"))]
+    rolling = strategy.get("rollingUpdate") or {}
+    away, surge = rolling.get("maxUnavailable", 1), rolling.get("maxSurge", 0)
+    found = [
+        *amount(away, f"{at}.rollingUpdate.maxUnavailable"),
+        *amount(surge, f"{at}.rollingUpdate.maxSurge"),
+    ]
+    nothing = (0, "0", "0%")
+    if away not in nothing and surge not in nothing:
+        says = "may not be set when maxUnavailable is non-zero"
+        found.append(invalid(f"{at}.rollingUpdate.maxSurge", surge, says))
+    elif away in nothing and surge in nothing:
+        says = "cannot be 0 when maxUnavailable is 0"
+        found.append(required(f"{at}.rollingUpdate.maxUnavailable", says))
     return found
