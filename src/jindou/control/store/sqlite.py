@@ -45,6 +45,7 @@ from jindou.control.store.table import Table, Window
 APPLICATION = 0x4A494E44  # "JIND"
 FORMAT = 1
 PAGE = 16384
+AT_ONCE = 25  # rows of one statement
 STRIDE = 10_000  # revisions by which the ceiling is ahead
 CHECKPOINT = 4 * 1024 * 1024  # bytes of log after which its content moves to the main file
 RESET = 64 * 1024 * 1024  # bytes of log after which writers wait for it to be emptied
@@ -69,6 +70,15 @@ class Refused(Exception):
 def checksum(revision: int, key: str, value: bytes | None) -> int:
     start = zlib.crc32(f"{revision} {key} {'-' if value is None else '+'}".encode())
     return zlib.crc32(value or b"", start)
+
+
+def _insert(db: apsw.Connection, rows: Sequence[Change]) -> None:
+    """One statement for many rows: each step of SQLite gives the interpreter's lock away, and waits
+    for it to come back."""
+    values: list[Any] = []
+    for row in rows:
+        values += row.revision, row.key, row.value, checksum(row.revision, row.key, row.value)
+    db.execute("INSERT INTO change VALUES " + ",".join(["(?, ?, ?, ?)"] * len(rows)), values)
 
 
 class _Waiting:
@@ -111,6 +121,7 @@ class SqliteStore(Table):
         self._garbage: deque[tuple[int, int]] = deque()  # (when its successor came, revision)
         self._horizon = 0
         self._ceiling = 0
+        self._kept = (-1, -1)  # horizon and ceiling on disk; the writer thread's
         self._busy = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -244,7 +255,7 @@ class SqliteStore(Table):
             self._busy = True
             self._idle.clear()
             loop.call_soon(self._flush, loop)  # what else this tick commits shares the fsync
-        return await asyncio.shield(done)
+        return await done  # whoever waits may be cancelled; the write goes on
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         batch, self._queue = self._queue, []
@@ -275,18 +286,18 @@ class SqliteStore(Table):
         """In the writer thread. One transaction; returns when it is on disk."""
         db = self._db
         with db:
-            db.executemany(
-                "INSERT INTO change VALUES (?, ?, ?, ?)",
-                [(c.revision, c.key, c.value, checksum(c.revision, c.key, c.value)) for c in rows],
-            )
-            db.execute(
-                "UPDATE state SET value = CASE name WHEN 'horizon' THEN ?1 WHEN 'ceiling' THEN ?2 ELSE 0 END",
-                (horizon, ceiling),
-            )
+            for start in range(0, len(rows), AT_ONCE):
+                _insert(db, rows[start : start + AT_ONCE])
+            if self._kept != (horizon, ceiling):
+                db.execute(
+                    "UPDATE state SET value = CASE name WHEN 'horizon' THEN ?1 WHEN 'ceiling' THEN ?2 ELSE 0 END",
+                    (horizon, ceiling),
+                )
             if stale:
                 db.executemany("DELETE FROM change WHERE revision = ?", [(r,) for r in stale])
                 if db.execute("PRAGMA freelist_count").get > 4 * VACUUM:
                     db.execute(f"PRAGMA incremental_vacuum({VACUUM})").fetchall()
+        self._kept = horizon, ceiling
 
     def _written(self, batch: list[_Waiting], error: BaseException | None) -> None:
         if error is not None:
