@@ -149,8 +149,6 @@ class Access:
             if claims is None or not self.is_current(claims):
                 raise Unauthorized("Unauthorized")
             return self._users.get(token) or self._remember(token, user_of(claims))
-        if header:
-            raise Unauthorized("Unauthorized")
         return ANONYMOUS
 
     def _remember(self, token: str, user: User) -> User:
@@ -173,8 +171,6 @@ class Access:
 
     def check(self, user: User, asked: Asked) -> None:
         if not self.allows(user, asked):
-            if user is ANONYMOUS and not asked.path:
-                raise Unauthorized("Unauthorized")
             raise refusal(user, asked)
 
     def allows(self, user: User, asked: Asked) -> bool:
