@@ -86,7 +86,7 @@ REFUSED = [
     ("DELETE", "/api/v1/configmaps", None, {}, 405, "does not allow this method"),
     ("PUT", f"{MAPS}/a", config("b"), {}, 400, "the name of the object (b) does not match the name on the URL (a)"),
     ("PUT", f"{MAPS}/zz", config("zz"), {}, 404, 'configmaps "zz" not found'),
-    ("GET", f"{MAPS}?fieldSelector=data=x", None, {}, 400, "field label not supported: data"),
+    ("GET", f"{MAPS}?fieldSelector=data=x", None, {}, 400, "\"data\" is not a known field selector"),
     ("GET", f"{MAPS}?labelSelector=a in", None, {}, 400, "unable to parse requirement"),
     ("GET", MAPS, None, {"accept": "image/png"}, 406, "406: Not Acceptable"),
     ("GET", f"{MAPS}?resourceVersionMatch=Exact", None, {}, 422, "resourceVersionMatch is forbidden unless resourceVersion is provided"),

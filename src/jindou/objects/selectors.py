@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 from jindou.objects.errors import BadRequest
 
 Labels = Mapping[str, str]
-TOKEN = re.compile(r"\s*(?:(!=|==|=|!|\(|\)|,|>|<)|([A-Za-z0-9_./-]+))")
+TOKEN = re.compile(r"\s*(!=|==|=|!|\(|\)|,|>|<|[^\s=!(),<>]+)")
+SIGNS = frozenset({"!=", "==", "=", "!", "(", ")", ",", ">", "<"})
 NAME = re.compile(
     r"(?:[a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 )
+PARSING = "unable to parse requirement: "
 VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
@@ -61,24 +63,26 @@ EVERYTHING = Selector()
 @lru_cache(512)
 def parse(text: str) -> Selector:
     """`a=b,c!=d,e in (f,g),h,!i`. Raises BadRequest where it is malformed."""
-    tokens: list[str] = []
-    at = 0
-    while at < len(text.rstrip()):
-        match = TOKEN.match(text, at)
-        if not match:
-            raise BadRequest(
-                f"unable to parse requirement: found {text[at:]!r}, expected: identifier"
-            )
-        tokens.append(match[1] or match[2])
-        at = match.end()
+    tokens = TOKEN.findall(text)
     found: list[Requirement] = []
     while tokens:
-        found.append(_requirement(tokens))
-        if tokens and tokens.pop(0) != ",":
-            raise BadRequest(
-                "unable to parse requirement: found more, expected: ',' or end of string"
+        if tokens[0] in SIGNS and tokens[0] != "!":
+            raise odd(
+                tokens, "identifier after ','" if found else "!, identifier, or 'end of string'"
             )
+        found.append(_requirement(tokens))
+        if not tokens:
+            break
+        if tokens[0] != ",":
+            raise odd(tokens, "',' or 'end of string'")
+        tokens.pop(0)
+        if not tokens:
+            raise odd(tokens, "identifier after ','")
     return Selector(tuple(found))
+
+
+def odd(tokens: Sequence[str], expected: str, lead: str = "") -> BadRequest:
+    return BadRequest(f"{lead}found '{tokens[0] if tokens else ''}', expected: {expected}")
 
 
 def _requirement(tokens: list[str]) -> Requirement:
@@ -90,44 +94,58 @@ def _requirement(tokens: list[str]) -> Requirement:
         return Requirement(key, "exists")
     operator = tokens.pop(0)
     if operator in ("=", "==", "!="):
-        value = tokens.pop(0) if tokens and tokens[0] != "," else ""
+        value = tokens.pop(0) if tokens and tokens[0] not in SIGNS else ""
         return Requirement(
             key, "notin" if operator == "!=" else "in", frozenset([_value(key, value)])
         )
     if operator in (">", "<") and tokens:
-        return Requirement(key, "gt" if operator == ">" else "lt", frozenset([tokens.pop(0)]))
+        return Requirement(key, "gt" if operator == ">" else "lt", frozenset([_bound(tokens)]))
     if operator not in ("in", "notin"):
-        raise BadRequest(
-            f"unable to parse requirement: found '{operator}', expected: in, notin, =, ==, !=, gt, lt"
-        )
-    if not tokens or tokens.pop(0) != "(":
-        raise BadRequest("unable to parse requirement: expected: '('")
+        raise odd([operator], "in, notin, =, ==, !=, gt, lt", PARSING)
+    return Requirement(key, operator, _values(key, tokens))
+
+
+def _values(key: str, tokens: list[str]) -> frozenset[str]:
+    if not tokens or tokens[0] != "(":
+        raise odd(tokens, "'('", PARSING)
+    tokens.pop(0)
     values = set()
     while tokens and tokens[0] != ")":
         word = tokens.pop(0)
         if word != ",":
             values.add(_value(key, word))
     if not tokens:
-        raise BadRequest("unable to parse requirement: expected: ',' or ')'")
+        raise odd(tokens, "',' or ')'", PARSING)
     tokens.pop(0)
-    return Requirement(key, operator, frozenset(values or {""}))
+    return frozenset(values or {""})
+
+
+def _bound(tokens: list[str]) -> str:
+    text = tokens.pop(0)
+    if not re.fullmatch(r"[-+]?\d+", text):
+        says = "for 'Gt', 'Lt' operators, the value must be an integer"
+        raise BadRequest(f'{PARSING}values[0]: Invalid value: "{text}": {says}')
+    return text
 
 
 def _key(tokens: list[str]) -> str:
     key = tokens.pop(0) if tokens else ""
     if not NAME.fullmatch(key) or len(key.rpartition("/")[0]) > 253:
         raise BadRequest(
-            f"unable to parse requirement: <nil>: Invalid value: {key!r}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
+            f"{PARSING}<nil>: Invalid value: \"{key}\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
         )
     return key
 
 
 def _value(key: str, value: str) -> str:
-    if not VALUE.fullmatch(value):
-        raise BadRequest(
-            f"unable to parse requirement: values[0][{key}]: Invalid value: {value!r}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character"
-        )
-    return value
+    if VALUE.fullmatch(value):
+        return value
+    says = (
+        "must be no more than 63 bytes"
+        if len(value) > 63
+        else "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+    )
+    raise BadRequest(f'{PARSING}values[0][{key}]: Invalid value: "{value}": {says}')
 
 
 OPERATORS = {
@@ -174,9 +192,12 @@ def parse_fields(text: str) -> tuple[FieldRequirement, ...]:
     for term in re.split(r"(?<!\\),", text):
         if not term:
             continue
-        match = re.match(r"((?:[^=!\\]|\\.)+?)(!=|==|=)(.*)$", term, re.S)
+        match = re.match(r"((?:[^=!\\]|\\.)*?)(!=|==|=)(.*)$", term, re.S)
         if not match:
             raise BadRequest(f"invalid selector: '{text}'; can't understand '{term}'")
+        if bare := re.match(r"(?:[^=\\]|\\.)*(=)", match[3], re.S):
+            says = f"unescaped character in value: {ord(bare[1])}"
+            raise BadRequest(f"invalid field selector: {says}")
         value = re.sub(r"\\([,=\\])", r"\1", match[3])
         found.append(FieldRequirement(match[1], value, match[2] != "!="))
     return tuple(found)

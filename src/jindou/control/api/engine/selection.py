@@ -24,6 +24,7 @@ from jindou.objects.errors import BadRequest
 
 MOST = 8192
 EMPTY: dict[str, str] = {}
+EVERYWHERE = frozenset({"metadata.name", "metadata.namespace"})
 
 
 class Facts(NamedTuple):
@@ -67,16 +68,31 @@ def select(resource: Resource, namespace: str, labels: str, fields: str) -> Sele
     name, rest = "", []
     for term in selectors.parse_fields(fields) if fields else ():
         if term.path not in resource.selectable:
-            raise BadRequest(f"field label not supported: {term.path}")
+            raise unknown(resource, term.path)
         if term.path == "metadata.name" and term.equal and not name:
             name = term.value
-        elif term.path == "metadata.namespace" and term.equal and not namespace:
+        elif (
+            term.path == "metadata.namespace"
+            and term.equal
+            and not namespace
+            and resource.kind.namespaced
+        ):
             namespace = term.value
         else:
             rest.append(term)
     return Selection(
         namespace, name, selectors.parse(labels) if labels else selectors.EVERYTHING, tuple(rest)
     )
+
+
+def unknown(resource: Resource, path: str) -> BadRequest:
+    """Kinds with fields of their own say it in other words than those that have none."""
+    if resource.kind.name == "Job":
+        return BadRequest(f'field label "{path}" not supported for Job')
+    if resource.custom or resource.selectable - EVERYWHERE:
+        return BadRequest(f"field label not supported: {path}")
+    known = ", ".join(f'"{name}"' for name in sorted(EVERYWHERE))
+    return BadRequest(f'"{path}" is not a known field selector: only {known}')
 
 
 def facts_of(resource: Resource, value: bytes) -> Facts:

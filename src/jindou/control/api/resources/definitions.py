@@ -106,9 +106,7 @@ def _resource(
         categories=tuple(names.get("categories") or ()),
         subresources=subresources,
         columns=columns(version.get("additionalPrinterColumns") or ()),
-        selectable=frozenset(
-            {"metadata.name", *(("metadata.namespace",) if kind.namespaced else ()), *fields}
-        ),
+        selectable=frozenset({"metadata.name", "metadata.namespace", *fields}),
         custom=True,
         list_kind=names.get("listKind") or f"{kind.name}List",
         storage=storage,

@@ -99,9 +99,11 @@ SELECTABLE: dict[tuple[str, str], frozenset[str]] = {
     ("", "namespaces"): frozenset({"status.phase"}),
     ("", "services"): frozenset({"spec.clusterIP", "spec.type"}),
     ("", "replicationcontrollers"): frozenset({"status.replicas"}),
-    ("apps", "replicasets"): frozenset({"status.replicas"}),
     ("batch", "jobs"): frozenset({"status.successful"}),
     ("certificates.k8s.io", "certificatesigningrequests"): frozenset({"spec.signerName"}),
+    ("certificates.k8s.io", "clustertrustbundles"): frozenset({"spec.signerName"}),
+    ("certificates.k8s.io", "podcertificaterequests"): frozenset({"spec.nodeName", "spec.podName", "spec.signerName"}),
+    ("resource.k8s.io", "resourceslices"): frozenset({"spec.driver", "spec.nodeName"}),
 }  # fmt: skip
 
 _PROXY = ("create", "delete", "get", "patch", "update")

@@ -192,9 +192,7 @@ def _built_in(
         short_names=overlay.SHORT_NAMES.get(place, ()),
         categories=overlay.CATEGORIES.get(place, ()),
         subresources=subresources,
-        selectable=frozenset(
-            {"metadata.name", *(("metadata.namespace",) if kind.namespaced else ())}
-        )
+        selectable=frozenset({"metadata.name", "metadata.namespace"})
         | overlay.SELECTABLE.get(place, frozenset()),
         list_kind=f"{kind.name}List",
         storage=overlay.STORED_AS.get((kind.group, kind.version, kind.plural)),
