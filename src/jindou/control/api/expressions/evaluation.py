@@ -242,8 +242,13 @@ def _settled(answer: bool) -> Callable[[list[Run]], Run]:
                 raise
             except CelError as error:
                 wrong = error
-            if _truth(right(frame)) is answer:
-                return answer
+            try:
+                if _truth(right(frame)) is answer:
+                    return answer
+            except CostExceeded:
+                raise
+            except CelError as error:
+                raise wrong or error from None
             if wrong is not None:
                 raise wrong
             return not answer

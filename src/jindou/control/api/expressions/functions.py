@@ -6,10 +6,13 @@ Source: https://kubernetes.io/docs/reference/using-api/cel/#resource-constraints
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
+
+import orjson
 
 from jindou.control.api.expressions import engine, kubernetes, operators
 from jindou.control.api.expressions.operators import no_overload
@@ -19,6 +22,7 @@ from jindou.control.api.expressions.values import (
     CelError,
     Network,
     Optional,
+    Uint,
     equal,
     size,
 )  # fmt: skip
@@ -59,17 +63,33 @@ def to_string(value: Any) -> str:
 
 
 def formatted(text: Any, given: Any) -> str:
-    """Values that only we have are shown as their text."""
-    shown = [item if _lendable(item) else to_string(item) for item in _list(given)]
+    """Values that the library does not know, or shows in another way, are shown by us."""
+    plain = (str, int, float, bytes, type(None))
+    shown = [
+        item if isinstance(item, plain) and not isinstance(item, Uint) else shown_within(item, "")
+        for item in _list(given)
+    ]
     return str(engine.lent("a0.format(a1)", text, shown))
 
 
-def _lendable(value: Any) -> bool:
+def shown_within(value: Any, quote: str = '"') -> str:
+    """As `format` writes a value that is part of a list or a map."""
     if isinstance(value, list):
-        return all(_lendable(item) for item in value)
+        return f"[{', '.join(shown_within(item) for item in value)}]"
     if isinstance(value, dict):
-        return all(_lendable(item) for item in value.values())
-    return value is None or isinstance(value, (str, int, float, bytes))
+        pairs = sorted((shown_within(name), shown_within(held)) for name, held in value.items())
+        return "{" + ", ".join(f"{name}:{held}" for name, held in pairs) + "}"
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    if isinstance(value, str):
+        return orjson.dumps(value).decode() if quote else value
+    kind = QUOTED.get(type(value), "") if quote else ""
+    return f'{kind}("{to_string(value)}")' if kind else to_string(value)
+
+
+QUOTED: dict[type, str] = {datetime.datetime: "timestamp", datetime.timedelta: "duration"}
 
 
 # ---------------------------------------------------------------- lists

@@ -46,6 +46,14 @@ def escaped(name: str) -> str:
     return TO_ESCAPE.sub(lambda m: ESCAPES[m[0]], name)
 
 
+PLAIN_NAMES = "plain names"
+"""In `extra` of a schema of our own: its fields are named as they are, though CEL has reserved the words."""
+
+
+def said_of(schema: Schema, name: str) -> str:
+    return name if PLAIN_NAMES in schema.extra else escaped(name)
+
+
 class Shape(NamedTuple):
     """A CEL type: a scalar's name, list, map, message (with its number), dyn."""
 
@@ -102,7 +110,7 @@ class Schemas:
             if root and name in ROOT:
                 continue
             inner = self.shape(child, child.embedded)
-            if inner is not None and (said := escaped(name)):
+            if inner is not None and (said := said_of(schema, name)):
                 fields[said] = inner
         if root:
             for name, child in ROOT.items():
@@ -236,7 +244,7 @@ def _object(schema: Schema, above: set[int]) -> Adapt | None:
     for name in schema.names:
         child = schema.field(name)
         assert child is not None
-        said, inner = escaped(name), _adapter(child, above)
+        said, inner = said_of(schema, name), _adapter(child, above)
         if said and (said != name or inner is not None):
             changed[name] = (said, inner)
     if not changed:

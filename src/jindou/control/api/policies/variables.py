@@ -13,7 +13,7 @@ from jindou.control.api.access.guard import User
 from jindou.control.api.admission.chain import Review
 from jindou.control.api.expressions import library
 from jindou.control.api.expressions.compiler import Environment
-from jindou.control.api.expressions.types import DYN, Schemas, Shape, adapter
+from jindou.control.api.expressions.types import DYN, PLAIN_NAMES, Schemas, Shape, adapter
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import Schema
 from jindou.objects.kinds import Kind, Object
@@ -48,6 +48,7 @@ REQUEST = Schema(
         "dryRun": Schema("boolean"),
         "options": Schema(int_or_string=True),
     },
+    extra={PLAIN_NAMES: True},
 )
 TEXT_MAP = Schema("object", additional=TEXT)
 NAMESPACE_META = Schema(
@@ -62,6 +63,7 @@ NAMESPACE_META = Schema(
         "generation": Schema("integer"),
         "finalizers": TEXTS,
     },
+    extra={PLAIN_NAMES: True},
 )
 CONDITION = Schema(
     "object",
