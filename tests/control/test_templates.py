@@ -136,6 +136,22 @@ def test_a_name_elsewhere_is_not_the_name_of_the_object() -> None:
     on_api(scenario)
 
 
+def test_a_name_behind_a_prefix_stays_the_name() -> None:
+    """Of a Pod that is made, deleted and made again with the same words."""
+
+    async def scenario(api: Api) -> None:
+        await account(api)
+        body = pod("")
+        body["metadata"] = {"generateName": "db-", "labels": {"app": "db"}, "name": "db-0"}
+        for _ in range(4):
+            made = await api.ask("POST", PODS, body)
+            assert (made.status, made.json["metadata"]["name"]) == (201, "db-0")
+            gone = await api.ask("DELETE", f"{PODS}/db-0", {"gracePeriodSeconds": 0})
+            assert gone.status == 200
+
+    on_api(scenario)
+
+
 def test_a_warning_is_given_each_time() -> None:
     async def scenario(api: Api) -> None:
         await account(api)

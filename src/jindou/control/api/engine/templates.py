@@ -218,8 +218,8 @@ def made(rest: tuple[bytes, ...], first: bytes, second: bytes) -> Template | Non
     """A template of what two bodies that differ in their names have become; None where something
     else differs, or the name that was cut out is not that of the object."""
     sent = orjson.loads(HOLE.encode().join(rest))["metadata"]
-    if len(rest) == 2 and sent.get("name") != HOLE:
-        return None
+    if sent.get("name", "") != (HOLE if len(rest) == 2 else ""):
+        return None  # it has a name that stands elsewhere
     obj = orjson.loads(second)
     meta = obj["metadata"]
     if len(meta.get("managedFields") or ()) != 1:
