@@ -107,7 +107,7 @@ def _requirement(tokens: list[str]) -> Requirement:
 
 def _values(key: str, tokens: list[str]) -> frozenset[str]:
     if not tokens or tokens[0] != "(":
-        raise odd(tokens, "'('", PARSING)
+        raise BadRequest(f"{PARSING}found '{tokens[0] if tokens else ''}' expected: '('")
     tokens.pop(0)
     values = set()
     while tokens and tokens[0] != ")":

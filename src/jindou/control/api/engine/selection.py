@@ -17,14 +17,13 @@ import msgspec
 
 from jindou.control.api.engine import encoding
 from jindou.control.api.resources.jsonpath import find
-from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.registry import EVERYWHERE, Resource
 from jindou.control.store import Stored
 from jindou.objects import selectors
 from jindou.objects.errors import BadRequest
 
 MOST = 8192
 EMPTY: dict[str, str] = {}
-EVERYWHERE = frozenset({"metadata.name", "metadata.namespace"})
 
 
 class Facts(NamedTuple):
@@ -140,8 +139,8 @@ def text_at(obj: Any, path: str) -> str:
         value = _part(value, part)
         if value is None:
             break
-    if path == "source" or (path == "reportingComponent" and not value):
-        value = _part(_part(obj, "source"), "component")
+    if path == "source":
+        value = _part(value, "component") or _part(obj, "reportingComponent")
     if path == "status.podIPs" and isinstance(value, list):
         value = ",".join(held.get("ip", "") for held in value)
     if value is None:

@@ -574,7 +574,9 @@ def row(resource: Resource, cells: Cells, obj: Object, include: str, now: float)
         ]
     if include == "Object":
         made["object"] = obj
-    elif include != "None":
+    elif include == "None":
+        made["object"] = None
+    else:
         made["object"] = {
             "kind": "PartialObjectMetadata",
             "apiVersion": "meta.k8s.io/v1",

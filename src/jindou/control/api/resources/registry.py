@@ -11,6 +11,9 @@ from jindou.control.api.resources.builtin import kinds, type_named
 from jindou.control.api.resources.schema import Schema
 from jindou.objects.kinds import Kind
 
+NAMED = frozenset({"metadata.name"})
+EVERYWHERE = NAMED | {"metadata.namespace"}  # also of kinds without namespaces, but for a few
+
 
 @dataclass(frozen=True)
 class Column:
@@ -192,7 +195,7 @@ def _built_in(
         short_names=overlay.SHORT_NAMES.get(place, ()),
         categories=overlay.CATEGORIES.get(place, ()),
         subresources=subresources,
-        selectable=frozenset({"metadata.name", "metadata.namespace"})
+        selectable=(EVERYWHERE if kind.namespaced or place not in overlay.SELECTABLE else NAMED)
         | overlay.SELECTABLE.get(place, frozenset()),
         list_kind=f"{kind.name}List",
         storage=overlay.STORED_AS.get((kind.group, kind.version, kind.plural)),
