@@ -38,6 +38,7 @@ class DeleteOptions(NamedTuple):
     uid: str = ""
     revision: str = ""
     dry_run: bool = False
+    accepted: bool = False  # it goes later, and its client knows the answer of old to that: 202
 
 
 def one(query: Query, name: str) -> str:
@@ -109,8 +110,9 @@ def delete_options(body: Object, query: Query) -> DeleteOptions:
             raise wrong_option("DeleteOptions", invalid("propagationPolicy", propagation, says))
         propagation = "Orphan" if orphan else "Background"
     if propagation and propagation not in PROPAGATIONS:
-        known = (*PROPAGATIONS, "nil")
-        raise wrong_option("DeleteOptions", unsupported("propagationPolicy", propagation, known))
+        known = ("Foreground", "Background", "Orphan", "nil")
+        told = unsupported("propagationPolicy", propagation, known, ordered=False)
+        raise wrong_option("DeleteOptions", told)
     conditions = body.get("preconditions") or {}
     return DeleteOptions(
         grace,
@@ -118,4 +120,5 @@ def delete_options(body: Object, query: Query) -> DeleteOptions:
         conditions.get("uid") or "",
         str(conditions.get("resourceVersion") or ""),
         dry_run_of([*(body.get("dryRun") or ()), *query.get("dryRun", ())], "DeleteOptions"),
+        accepted=orphan is False,
     )

@@ -59,8 +59,8 @@ def duplicate(field: str, value: Any) -> Fault:
     return Fault("FieldValueDuplicate", f"Duplicate value: {quoted(value)}", field)
 
 
-def unsupported(field: str, value: Any, known: Sequence[str]) -> Fault:
-    listed = ", ".join(quoted(k) for k in sorted(known))
+def unsupported(field: str, value: Any, known: Sequence[str], *, ordered: bool = True) -> Fault:
+    listed = ", ".join(quoted(k) for k in (sorted(known) if ordered else known))
     return Fault(
         "FieldValueNotSupported",
         f"Unsupported value: {quoted(value)}: supported values: {listed}",

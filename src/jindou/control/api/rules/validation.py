@@ -31,6 +31,7 @@ from jindou.objects.kinds import Kind, Object
 RBAC = roles.GROUP
 WEBHOOKS = "admissionregistration.k8s.io"
 NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
+    ("apiregistration.k8s.io", "APIService"): names.path_segment,
     ("", "Namespace"): names.label,
     ("", "Service"): names.label_1035,
     **{
@@ -119,7 +120,7 @@ def metadata(kind: Kind, obj: Object, old: Object | None) -> list[Fault]:
                 )
     controllers = [owner for owner in meta.get("ownerReferences") or () if owner.get("controller")]
     if len(controllers) > 1:
-        told = ", ".join(f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])
+        told = " and ".join(f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])
         found.append(
             invalid(
                 "metadata.ownerReferences",

@@ -17,6 +17,7 @@ from jindou.control.api import status
 from jindou.control.api.access import reviews
 from jindou.control.api.access.guard import Access, User
 from jindou.control.api.access.tokens import Tokens
+from jindou.control.api.aggregation.services import Aggregation
 from jindou.control.api.engine import actions, admitting, encoding, lists, patches
 from jindou.control.api.engine.calls import Call, call_of, delete_options, flag
 from jindou.control.api.engine.commits import Written
@@ -76,6 +77,7 @@ class Requests:
         connect: Connect,
         metrics: Metrics,
         documents: Documents,
+        behind: Aggregation,
         report: Report,
     ) -> None:
         self._engine = engine
@@ -84,6 +86,7 @@ class Requests:
         self._connect = connect
         self._metrics = metrics
         self._documents = documents
+        self._behind = behind
         self._report = report
         self._routes = Routes(engine.registry)
         self._meter = documents.meter
@@ -140,6 +143,8 @@ class Requests:
 
     def _answer(self, request: Request) -> Answer | Awaitable[Answer]:
         user = self._access.authenticate(request)
+        if self._behind.active and (remote := self._behind.find(request.path)) is not None:
+            return self._behind.answer(remote, request, user)
         route = self._routes.find(request.path)
         if route is None:
             return self._documents.answer(request, user)
@@ -379,7 +384,7 @@ class Requests:
             return Response(200, negotiation.of_value(deleted.status, form), headers_of(form, call))
         await encoding.prepare(resource, deleted.value)
         told = negotiation.of_object(resource, deleted.value, form)
-        return Response(200, told, headers_of(form, call))
+        return Response(202 if options.accepted else 200, told, headers_of(form, call))
 
 
 def headers_of(form: Form, call: Call | None = None) -> Headers:
