@@ -21,6 +21,7 @@ from jindou.control.api.access.roles import (
 )
 from jindou.objects.errors import AlreadyExists, Invalid, NotFound
 from jindou.objects.kinds import (
+    CONFIG_MAP,
     ENDPOINT_SLICE,
     ENDPOINTS,
     NAMESPACE,
@@ -34,6 +35,8 @@ from jindou.objects.kinds import (
 )
 from jindou.settings import Settings
 
+ROLE = Kind("rbac.authorization.k8s.io", "v1", "Role", "roles")
+ROLE_BINDING = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
 log = logging.getLogger("jindou.api")
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 PRIORITIES = (
@@ -85,6 +88,35 @@ async def bootstrap(client: Client, settings: Settings, address: str = "") -> No
             await serve(client, dns_service(settings), settings.gateways[0], DNS_PORTS)
         except Invalid as error:  # somebody has the address already
             log.warning("%s", error)
+
+
+AUTHENTICATION = "extension-apiserver-authentication"
+
+
+async def publish(client: Client, data: dict[str, str] | None) -> None:
+    """What servers behind this one need in order to believe it, and who may read that."""
+    if data is None:
+        return
+    api, reader = "rbac.authorization.k8s.io", f"{AUTHENTICATION}-reader"
+    meta = {
+        "namespace": "kube-system",
+        "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+        "annotations": {AUTO_UPDATE: "true"},
+    }
+    rule = {
+        "verbs": ["get", "list", "watch"], "apiGroups": [""], "resources": ["configmaps"],
+        "resourceNames": [AUTHENTICATION],
+    }  # fmt: skip
+    users = ("system:kube-controller-manager", "system:kube-scheduler")
+    binding = {
+        "metadata": {**meta, "name": f"system::{reader}"},
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": reader},
+        "subjects": [{"kind": "User", "apiGroup": api, "name": name} for name in users],
+    }
+    place = {"name": AUTHENTICATION, "namespace": "kube-system"}
+    await ensure(client, CONFIG_MAP, {"metadata": place, "data": data}, ("data",))
+    await ensure(client, ROLE, {"metadata": {**meta, "name": reader}, "rules": [rule]}, ("rules",))
+    await ensure(client, ROLE_BINDING, binding)
 
 
 async def serve(client: Client, service: Object, address: str, ports: Sequence[Object]) -> None:

@@ -14,6 +14,11 @@ from jindou.control.api.admission.allocation import Allocation
 from jindou.control.api.admission.limit_ranger import LimitRanger
 from jindou.control.api.admission.pod_security import PodSecurity
 from jindou.control.api.admission.quota import Quotas
+from jindou.control.api.aggregation import registration
+from jindou.control.api.aggregation.objects import PREFIX as API_SERVICES
+from jindou.control.api.aggregation.registration import Registration
+from jindou.control.api.aggregation.services import Aggregation
+from jindou.control.api.aggregation.ways import Ways, published
 from jindou.control.api.custom import CustomResources
 from jindou.control.api.engine.cleanup import Cleanup
 from jindou.control.api.engine.verbs import Engine
@@ -22,6 +27,7 @@ from jindou.control.api.metrics import kinds as metrics
 from jindou.control.api.metrics.source import Metrics
 from jindou.control.api.policies import admission as policies
 from jindou.control.api.resources.registry import Registry
+from jindou.control.api.rules.api_services import api_service
 from jindou.control.api.webhooks import admission as webhooks
 from jindou.control.api.webhooks import conditions
 from jindou.control.api.webhooks.clients import Clients
@@ -64,6 +70,7 @@ class ApiServer:
         folder = pki or Path(settings.data, "pki")
         tokens = tokens or Tokens(folder / "service-accounts.key", settings.cluster_domain)
         self._settings = settings
+        self._pki = folder
         self.tokens = tokens
         self.registry = Registry()
         self.access = Access(store, tokens, owners)
@@ -94,10 +101,16 @@ class ApiServer:
             self.engine.extend(part.prefix, conditions.judge, lambda _: None)
         address = f"{settings.api_address}:{settings.api_port}"
         self._cleanup = Cleanup(self.engine, self.registry)
-        self._documents = Documents(store, self.registry, self.access, tokens, address)
         self._connect = Connect(store, folder)
         self.registry.set_custom(metrics.GROUP, metrics.resources())
         self._metrics = Metrics(self.engine, self._connect.read)
+        aggregator = self.local(manager="kube-apiserver")
+        self._behind = Aggregation(store, self.access, Ways(store, folder), aggregator)
+        self._registration = Registration(store, self.registry, aggregator)
+        self.engine.extend(API_SERVICES, lambda obj, _: api_service(obj), registration.complete)
+        self._documents = Documents(
+            store, self.registry, self.access, tokens, self._behind, address
+        )
         self.handler: Handler = Requests(
             self.engine,
             self.access,
@@ -105,6 +118,7 @@ class ApiServer:
             self._connect,
             self._metrics,
             self._documents,
+            self._behind,
             report or _report,
         )
 
@@ -114,6 +128,9 @@ class ApiServer:
         await bootstrap.bootstrap(self.local(), self._settings, address)
         for judge in self._judges:
             judge.start()
+        await self._registration.start()
+        await bootstrap.publish(self.local(), published(self._pki))
+        self._behind.start()
         self._cleanup.start()
 
     def measure(self, source: Source) -> None:
@@ -132,6 +149,8 @@ class ApiServer:
         self._connect.close()
         self._webhooks.close()
         self._policies.close()
+        self._registration.close()
+        self._behind.close()
 
 
 def _report(error: Exception, request: Any) -> None:

@@ -6,6 +6,8 @@
         node.crt .key                the node's, as client and as server: system:node:NAME
         proxy.crt .key               the API towards the node
         service-accounts.key         signs the tokens of service accounts
+    front-proxy/ca.crt ca.key    another authority, for this server towards those behind it:
+        client.crt .key          front-proxy-client
 
 A leaf lives a year and is renewed when two thirds of that have passed; `ensure` may be called at any
 time and changes only what is missing, due, or made for other names. Files appear whole (written
@@ -36,6 +38,16 @@ class Leaf(NamedTuple):
     common_name: str
     organizations: tuple[str, ...] = ()
     names: tuple[str, ...] = ()  # DNS names and addresses that it serves; () for a client only
+
+
+FRONT_PROXY = "front-proxy"
+FRONT_PROXY_CLIENT = "front-proxy-client"
+
+
+def ensure_front_proxy(folder: Path) -> list[str]:
+    """Servers behind this one believe whoever bears this certificate who a request is from: its
+    authority signs nothing else."""
+    return ensure(folder / FRONT_PROXY, [Leaf("client", FRONT_PROXY_CLIENT)])
 
 
 def leaves(node_name: str, addresses: tuple[str, ...], domain: str) -> list[Leaf]:

@@ -38,6 +38,7 @@ def wanted(settings: Settings) -> list[Leaf]:
 def ensure(settings: Settings) -> list[str]:
     """Make what is missing or due, and tell the kubeconfigs; returns the names of what was made."""
     made = certificates.ensure(folder(settings), wanted(settings))
+    made += certificates.ensure_front_proxy(folder(settings))
     write_kubeconfigs(settings)
     return made
 

@@ -7,7 +7,8 @@ request per group version. Both are made from the registry and cached until it c
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import orjson
 
@@ -17,20 +18,37 @@ from jindou.objects.kinds import Kind
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
+class Behind(Protocol):
+    """What other servers behind this one add to its documents (`aggregation`)."""
+
+    active: bool
+    generation: int
+
+    def groups(self, local: Sequence[dict[str, Any]]) -> list[dict[str, Any]]: ...
+
+    def aggregated(self, local: Sequence[dict[str, Any]]) -> list[dict[str, Any]]: ...
+
+    def group(self, name: str, local: dict[str, Any] | None) -> dict[str, Any] | None: ...
+
+    def index(self) -> dict[str, dict[str, Any]]: ...
+
+
 class Discovery:
     """Bodies by path, each with its ETag."""
 
-    def __init__(self, registry: Registry, server_address: str = "") -> None:
+    def __init__(self, registry: Registry, behind: Behind, server_address: str = "") -> None:
         self._registry = registry
+        self._behind = behind
         self._address = server_address
-        self._generation = -1
+        self._generation = (-1, -1)
         self._cache: dict[tuple[str, bool], tuple[bytes, str]] = {}
 
     def get(self, path: str, aggregated: bool) -> tuple[bytes, str] | None:
         """The body and ETag of /api, /apis, /api/v1, /apis/GROUP or /apis/GROUP/VERSION."""
-        if self._generation != self._registry.generation:
+        generation = (self._registry.generation, self._behind.generation)
+        if self._generation != generation:
             self._cache.clear()
-            self._generation = self._registry.generation
+            self._generation = generation
         key = (path, aggregated and path in ("/api", "/apis"))
         found = self._cache.get(key)
         if found is None:
@@ -56,21 +74,21 @@ class Discovery:
         if path == "/apis":
             named = {group: versions for group, versions in groups.items() if group}
             if aggregated:
-                return _aggregated_list(
-                    [self._group(group, versions) for group, versions in named.items()]
-                )
+                whole = [self._group(group, versions) for group, versions in named.items()]
+                return _aggregated_list(self._behind.aggregated(whole))
             return {
                 "kind": "APIGroupList",
                 "apiVersion": "v1",
-                "groups": [_legacy_group(group, versions) for group, versions in named.items()],
+                "groups": self._behind.groups(
+                    [_legacy_group(group, versions) for group, versions in named.items()]
+                ),
             }
         parts = path.strip("/").split("/")
-        if parts[0] == "apis" and len(parts) == 2 and parts[1] in groups:
-            return {
-                "kind": "APIGroup",
-                "apiVersion": "v1",
-                **_legacy_group(parts[1], groups[parts[1]]),
-            }
+        if parts[0] == "apis" and len(parts) == 2:
+            name = parts[1]
+            ours = _legacy_group(name, groups[name]) if name in groups else None
+            found = self._behind.group(name, ours)
+            return {"kind": "APIGroup", "apiVersion": "v1", **found} if found else None
         group, version = (
             ("", parts[1])
             if parts[0] == "api"

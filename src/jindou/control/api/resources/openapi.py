@@ -14,6 +14,7 @@ import orjson
 
 from jindou.control.api.resources import swagger
 from jindou.control.api.resources.builtin import read, type_named
+from jindou.control.api.resources.discovery import Behind
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import MISSING, Schema
 
@@ -27,8 +28,9 @@ def descriptions() -> dict[str, dict[str, str]]:
 
 
 class OpenApi:
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, behind: Behind) -> None:
         self._registry = registry
+        self._behind = behind
         self._generation = -1
         self._cache: dict[str, tuple[bytes, str]] = {}
 
@@ -50,6 +52,7 @@ class OpenApi:
                     .upper()
                 )
                 paths[place] = {"serverRelativeURL": f"/openapi/v3/{place}?hash={mark}"}
+        paths |= self._behind.index()
         return orjson.dumps({"paths": paths}) + b"\n"
 
     def _shape(self, group: str, version: str) -> str:

@@ -149,11 +149,11 @@ def endpoint(store: Store, namespace: str, name: str, port: int) -> str:
     if stored is None:
         raise NotFound(f'service "{name}" not found')
     spec = orjson.loads(stored.value).get("spec") or {}
+    if spec.get("type") == "ExternalName":
+        return f"{spec.get('externalName', '')}:{port}"
     wanted = next((p for p in spec.get("ports") or () if p.get("port") == port), None)
     if wanted is None:
         raise Unavailable(f'no service port {port} found for service "{name}"')
-    if spec.get("type") == "ExternalName":
-        return f"{spec.get('externalName', '')}:{port}"
     found = places_of(slices_of(store, namespace, name), wanted.get("name") or "")
     if not found:
         raise Unavailable(f'no endpoints available for service "{name}"')
@@ -185,6 +185,10 @@ def places_of(slices: list[Object], port: str) -> list[str]:
 
 
 # ---------------------------------------------------------------- words
+
+
+def why_not(error: Exception, url: str) -> str:
+    return str(error) if isinstance(error, CallFailed) else why(error, Target(url))
 
 
 def why(error: Exception, target: Target) -> str:

@@ -14,7 +14,7 @@ from jindou.control.api.access.guard import Access, Asked, User
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.engine import encoding
 from jindou.control.api.resources import swagger
-from jindou.control.api.resources.discovery import AGGREGATED, Discovery
+from jindou.control.api.resources.discovery import AGGREGATED, Behind, Discovery
 from jindou.control.api.resources.openapi import OpenApi
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.wire import metering
@@ -40,14 +40,20 @@ PATHS = (
 
 class Documents:
     def __init__(
-        self, store: Store, registry: Registry, access: Access, tokens: Tokens, address: str
+        self,
+        store: Store,
+        registry: Registry,
+        access: Access,
+        tokens: Tokens,
+        behind: Behind,
+        address: str,
     ) -> None:
         self._store = store
         self._registry = registry
         self._access = access
         self._tokens = tokens
-        self._discovery = Discovery(registry, address)
-        self._openapi = OpenApi(registry)
+        self._discovery = Discovery(registry, behind, address)
+        self._openapi = OpenApi(registry, behind)
         self.health = Health()
         self.meter = metering.Meter()
         self.sources: list[metering.Source] = []  # of other parts' lines at /metrics

@@ -7,7 +7,8 @@ credentials, stay behind. Nothing here knows what the bytes mean.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from typing import Any, Protocol
 
 from jindou.transport import Answer, Duplex, Request, Response, Sink, Streamed, Upgraded
 from jindou.transport.client import ClientResponse, Pool, Wire
@@ -23,6 +24,17 @@ AT_ONCE = 256 * 1024  # bodies up to this size are read whole and keep their Con
 BACKLOG = 256 * 1024
 
 Pairs = list[tuple[str, str]]
+
+
+class Elsewhere(Protocol):
+    """What is served by other servers behind this one (`aggregation`)."""
+
+    active: bool
+
+    def find(self, path: str) -> Any:
+        """Which of them a path is about; None: it is served here."""
+
+    def answer(self, remote: Any, request: Request, user: Any) -> Awaitable[Answer]: ...
 
 
 def onward(request: Request, extra: Iterable[tuple[str, str]] = ()) -> Pairs:

@@ -80,6 +80,14 @@ def dearness(entry: str) -> float:
     return 1.0
 
 
+def warnings_of(texts: Sequence[str]) -> list[tuple[str, str]]:
+    found = []
+    for text in dict.fromkeys(texts):
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii", "backslashreplace")
+        found.append(("Warning", f'299 - "{quoted.decode()}"'))
+    return found
+
+
 def of_object(resource: Resource, value: bytes, form: Form) -> bytes:
     if form.kind == "json":
         return encoding.served(resource, value)

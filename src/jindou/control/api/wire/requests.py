@@ -7,7 +7,7 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
@@ -17,7 +17,6 @@ from jindou.control.api import status
 from jindou.control.api.access import reviews
 from jindou.control.api.access.guard import Access, User
 from jindou.control.api.access.tokens import Tokens
-from jindou.control.api.aggregation.services import Aggregation
 from jindou.control.api.engine import actions, admitting, encoding, lists, patches
 from jindou.control.api.engine.calls import Call, call_of, delete_options, flag
 from jindou.control.api.engine.commits import Written
@@ -29,7 +28,8 @@ from jindou.control.api.metrics.source import Metrics
 from jindou.control.api.wire import connections, measured, messages, negotiation
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
-from jindou.control.api.wire.negotiation import Form, accepted
+from jindou.control.api.wire.forwarding import Elsewhere
+from jindou.control.api.wire.negotiation import Form, accepted, warnings_of
 from jindou.control.api.wire.parameters import included, list_query, number, selection_of
 from jindou.control.api.wire.routes import Route, Routes
 from jindou.control.api.wire.streams import WatchStream
@@ -77,7 +77,7 @@ class Requests:
         connect: Connect,
         metrics: Metrics,
         documents: Documents,
-        behind: Aggregation,
+        behind: Elsewhere,
         report: Report,
     ) -> None:
         self._engine = engine
@@ -392,11 +392,3 @@ def headers_of(form: Form, call: Call | None = None) -> Headers:
         return JSON_HEADERS
     headers = [("Content-Type", form.content_type), *JSON_HEADERS[1:]]
     return [*headers, *warnings_of(call.warnings if call else ())]
-
-
-def warnings_of(texts: Sequence[str]) -> list[tuple[str, str]]:
-    found = []
-    for text in dict.fromkeys(texts):
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii", "backslashreplace")
-        found.append(("Warning", f'299 - "{quoted.decode()}"'))
-    return found

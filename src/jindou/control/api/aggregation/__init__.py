@@ -1,0 +1,1 @@
+"""Other API servers behind this one: APIServices, whether they answer, what they serve, and the way to them."""

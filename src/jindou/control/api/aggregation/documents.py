@@ -1,0 +1,124 @@
+"""Discovery of this server and of those behind it, as one: in both forms, and the index of OpenAPI. Pure.
+
+What a server behind has told once stays listed while it does not answer, as stale.
+Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from jindou.control.api.aggregation.objects import Remote, priority_of, version_priority_of
+from jindou.objects.kinds import Object
+
+Known = Mapping[tuple[str, str], Object]  # group, version -> its APIVersionDiscovery
+
+
+def by_group(remotes: Iterable[Remote]) -> dict[str, list[Remote]]:
+    found: dict[str, list[Remote]] = {}
+    for remote in sorted(remotes, key=lambda r: (-r.version_priority, r.version)):
+        found.setdefault(remote.group, []).append(remote)
+    return found
+
+
+def groups(local: Sequence[Object], remotes: Iterable[Remote]) -> list[Object]:
+    """The groups of an APIGroupList."""
+    found = list(local)
+    for name, held in by_group(remotes).items():
+        at = next((n for n, group in enumerate(found) if group["name"] == name), None)
+        if at is None:
+            _insert(found, group_of(name, held, None), held, lambda group: group["name"])
+        else:
+            found[at] = group_of(name, held, found[at])
+    return found
+
+
+def group_of(name: str, remotes: Sequence[Remote], local: Object | None) -> Object:
+    made = [{"groupVersion": f"{name}/{r.version}", "version": r.version} for r in remotes]
+    versions = _merged(name, (local or {}).get("versions") or (), made, remotes)
+    return {"name": name, "versions": versions, "preferredVersion": versions[0]}
+
+
+def aggregated(
+    local: Sequence[Object], remotes: Iterable[Remote], known: Known, current: set[tuple[str, str]]
+) -> list[Object]:
+    """The items of an APIGroupDiscoveryList; of those not in `current` what was known last is shown."""
+    found = list(local)
+    for name, held in by_group(remotes).items():
+        made = [
+            {
+                **known.get(r.place, {"version": r.version, "resources": []}),
+                "freshness": "Current" if r.place in current else "Stale",
+            }
+            for r in held
+        ]
+        at = next((n for n, g in enumerate(found) if g["metadata"].get("name") == name), None)
+        if at is None:
+            group = {"metadata": {"name": name}, "versions": made}
+            _insert(found, group, held, lambda group: group["metadata"].get("name", ""))
+        else:
+            versions = _merged(name, found[at]["versions"], made, held)
+            found[at] = {**found[at], "versions": versions}
+    return found
+
+
+def _merged(
+    group: str, local: Iterable[Object], made: Iterable[Object], remotes: Sequence[Remote]
+) -> list[Object]:
+    """Versions of this server and of others, in the order of their priority."""
+    ours = {r.version: r.version_priority for r in remotes}
+    every = [*(v for v in local if v["version"] not in ours), *made]
+    return sorted(
+        every,
+        key=lambda v: -ours.get(v["version"], version_priority_of(group, v["version"])),
+    )
+
+
+def _insert(found: list[Object], group: Object, remotes: Sequence[Remote], name_of: Any) -> None:
+    """Behind all groups of this server that come before it."""
+    priority = max(r.group_priority for r in remotes)
+    at = next(
+        (n for n, held in enumerate(found) if priority_of(name_of(held)) < priority), len(found)
+    )
+    found.insert(at, group)
+
+
+def of_whole(document: Object, remote: Remote) -> Object | None:
+    """Of an APIGroupDiscoveryList, what it says of one group version."""
+    for group in document.get("items") or ():
+        if (group.get("metadata") or {}).get("name") == remote.group:
+            for version in group.get("versions") or ():
+                if version.get("version") == remote.version:
+                    return dict(version)
+    return None
+
+
+def of_legacy(document: Object, remote: Remote) -> Object:
+    """An APIResourceList as an APIVersionDiscovery."""
+    resources: dict[str, Object] = {}
+    for entry in document.get("resources") or ():
+        name, slash, sub = entry["name"].partition("/")
+        kind = {
+            "group": entry.get("group") or remote.group,
+            "version": entry.get("version") or remote.version,
+            "kind": entry.get("kind", ""),
+        }
+        if slash:
+            part = {"subresource": sub, "responseKind": kind, "verbs": entry.get("verbs") or []}
+            held = resources.setdefault(name, {"resource": name, "verbs": []})
+            held.setdefault("subresources", []).append(part)
+            continue
+        made: Object = {
+            "resource": name,
+            "responseKind": kind,
+            "scope": "Namespaced" if entry.get("namespaced") else "Cluster",
+            "singularResource": entry.get("singularName", ""),
+            "verbs": entry.get("verbs") or [],
+        }
+        for field in ("shortNames", "categories"):
+            if entry.get(field):
+                made[field] = entry[field]
+        before = resources.get(name, {})
+        resources[name] = {**made, **({"subresources": before["subresources"]} if before else {})}
+    return {"version": remote.version, "resources": list(resources.values())}
