@@ -13,12 +13,14 @@ from typing import Any
 import orjson
 import yaml
 
+from jindou.control.api import status
 from jindou.control.api.engine.calls import Call
 from jindou.control.api.resources import protobuf
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.checks import is_clean
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import as_read, drop_nulls, mismatch, unknown_fields
+from jindou.control.api.rules.names import invalid
 from jindou.objects.errors import BadRequest, UnsupportedMediaType
 from jindou.objects.kinds import Object
 
@@ -138,6 +140,10 @@ def check_kind(resource: Resource, obj: Any) -> Object:
         raise BadRequest(
             f"the API version in the data ({given}) does not match the expected API version ({kind.api_version})"
         )
+    if name != kind.name and resource.custom:
+        wrong = invalid("kind", name, f"must be {kind.name}")
+        named = (obj.get("metadata") or {}).get("name", "")
+        raise status.invalid(kind._replace(name=name), named, [wrong])
     if name != kind.name:
         raise BadRequest(
             f'{name} in version "{kind.version}" cannot be handled as a {kind.name}: the kind in the data does not match the expected kind'
@@ -188,7 +194,8 @@ def _made_to_fit(resource: Resource, obj: Object) -> list[str]:
         raise BadRequest(_unfit(resource, wrong))
     if not resource.custom:
         as_read(schema, obj)
-    return unknown_fields(schema, obj, drop=True)
+        return unknown_fields(schema, obj, drop=True)
+    return sorted(unknown_fields(schema, obj, drop=True))
 
 
 def tell(call: Call, odd: list[str], resource: Resource) -> None:

@@ -18,6 +18,12 @@ from jindou.objects.kinds import Object
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 CLEAN_UP = "customresourcecleanup.apiextensions.k8s.io"
 DEFAULT_GRACE = 30
+TERMINATING = {
+    "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    "reason": "InstanceDeletionPending",
+    "status": "True",
+    "type": "Terminating",
+}
 
 
 RETURNED = frozenset(
@@ -86,6 +92,9 @@ def plan(resource: Resource, old: Object, options: DeleteOptions, now: datetime.
         shorten(meta, grace, now)
     if is_namespace(resource):
         obj.setdefault("status", {})["phase"] = "Terminating"
+    if is_definition(resource) and "deletionTimestamp" not in old["metadata"]:
+        terminating = {"lastTransitionTime": stamp(now), **TERMINATING}
+        obj.setdefault("status", {}).setdefault("conditions", []).append(terminating)
     return Plan(None, last=obj) if gone else Plan(obj, obj != old)
 
 

@@ -10,6 +10,7 @@ from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.rules.names import invalid
 from jindou.objects import selectors
+from jindou.objects.errors import InternalError
 from jindou.objects.kinds import Kind, Object
 
 SCALE = Kind("autoscaling", "v1", "Scale", "scales")
@@ -20,6 +21,10 @@ def scale_of(resource: Resource, obj: Object) -> Object:
     meta = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     wanted, now = first(obj, spec_path), first(obj, status_path)
+    if wanted is None and resource.custom:
+        raise InternalError(
+            f'Internal error occurred: the spec replicas field "{spec_path}" does not exist'
+        )
     report: dict[str, Any] = {"replicas": now or 0}
     if text := selector_of(resource, obj, selector_path):
         report["selector"] = text
@@ -62,6 +67,10 @@ def scaled(resource: Resource, obj: Object, scale: Object) -> Object:
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     name = obj["metadata"]["name"]
     if not isinstance(replicas, int) or replicas < 0:
+        if resource.custom:
+            path = resource.scale_paths[0]
+            fault = invalid(path, replicas, "should be a non-negative integer")
+            raise status.invalid(resource.kind, name, [fault])
         fault = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise status.invalid(SCALE._replace(plural=resource.kind.plural), name, [fault])
     changed: Object = copy(obj)

@@ -35,7 +35,7 @@ class Root(Schema):
     def __getattr__(self, name: str) -> Any:
         if name not in Schema.__slots__:
             raise AttributeError(name)
-        body = from_document(orjson.loads(self._document))
+        body = from_document(orjson.loads(self._document), lambda: type_named(OBJECT_META))
         self._document = b""
         properties: dict[str, Schema] = {}
         for part in body.names:
@@ -108,6 +108,7 @@ def _resource(
         columns=columns(version.get("additionalPrinterColumns") or ()),
         selectable=frozenset({"metadata.name", "metadata.namespace", *fields}),
         custom=True,
+        deprecation=deprecation(kind, version),
         list_kind=names.get("listKind") or f"{kind.name}List",
         storage=storage,
         scale_paths=(
@@ -120,6 +121,13 @@ def _resource(
             else (".spec.replicas", ".status.replicas", "")
         ),
     )
+
+
+def deprecation(kind: Kind, version: Mapping[str, Any]) -> str:
+    if not version.get("deprecated"):
+        return ""
+    says: str | None = version.get("deprecationWarning")
+    return f"{kind.api_version} {kind.name} is deprecated" if says is None else says
 
 
 def columns(given: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:

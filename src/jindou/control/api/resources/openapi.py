@@ -172,6 +172,9 @@ class Writer:
         if says.get(""):
             out["description"] = says[""]
         if schema.int_or_string:
+            if self._v3 and not schema.ref and schema.format != "int-or-string":
+                either = [{"type": "integer"}, {"type": "string"}]
+                return {**out, "anyOf": either, "x-kubernetes-int-or-string": True, **schema.extra}
             if self._v3:
                 return {
                     **out,
@@ -201,6 +204,9 @@ class Writer:
             out["required"] = list(schema.required)
         if schema.default is not MISSING:
             out["default"] = schema.default
+        if schema.embedded:
+            out["x-kubernetes-embedded-resource"] = True
+            out["required"] = [*{"kind": 0, "apiVersion": 0, **dict.fromkeys(schema.required, 0)}]
         if schema.preserve_unknown:
             out["x-kubernetes-preserve-unknown-fields"] = True
         return {**out, **_extensions(schema), **schema.extra}

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from jindou.objects import quantities
+from jindou.objects import quantities, times
 
 MISSING: Any = object()
+META = "io.k8s.apimachinery.pkg.apis.meta.v1"
+TIMES = {f"{META}.Time": False, f"{META}.MicroTime": True}  # has it microseconds?
 
 
 class Schema:
@@ -183,6 +185,8 @@ def mismatch(schema: Schema, value: Any, path: str = "") -> str:
     if kind == "string":
         if schema.format == "quantity" and isinstance(value, (str, int, float)):
             return "" if is_quantity(value) else str(quantities.BadQuantity())
+        if isinstance(value, str) and (micro := TIMES.get(schema.ref)) is not None:
+            return times.fault(value, micro)
         return "" if isinstance(value, str) else _wrong(value, path, "string")
     if kind == "boolean":
         return "" if isinstance(value, bool) else _wrong(value, path, "bool")
@@ -250,7 +254,7 @@ ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": Fal
 
 def as_read(schema: Schema, value: Any) -> None:
     """As a Go decoder reads it: a null in a list is the zero value of what the list holds, and a
-    quantity has one form; in place."""
+    quantity and a time have one form; in place."""
     if isinstance(value, dict):
         for name, held in value.items():
             child = schema.field(name)
@@ -258,6 +262,9 @@ def as_read(schema: Schema, value: Any) -> None:
                 continue
             if child.format == "quantity":
                 value[name] = quantities.canonical(held)
+            elif isinstance(held, str):
+                if (micro := TIMES.get(child.ref)) is not None:
+                    value[name] = times.canonical(held, micro)
             elif isinstance(held, (dict, list)):
                 as_read(child, held)
     elif isinstance(value, list) and (items := schema.items) is not None:
@@ -274,9 +281,9 @@ def apply_defaults(schema: Schema, value: Any) -> None:
         for name in schema.names:
             child = schema.field(name)
             assert child is not None
-            if child.default is not MISSING and (
-                name not in value or (value[name] is None and not child.nullable)
-            ):
+            if name in value and value[name] is None and not child.nullable and child.type:
+                del value[name]
+            if child.default is not MISSING and name not in value:
                 value[name] = copy(child.default)
             if isinstance(value.get(name), (dict, list)):
                 apply_defaults(child, value[name])
@@ -300,27 +307,31 @@ def copy(value: Any) -> Any:
     return value
 
 
-def from_document(node: Mapping[str, Any]) -> Schema:
-    """The schema of a custom resource, from the openAPIV3Schema of its definition."""
+def from_document(node: Mapping[str, Any], meta: Callable[[], Schema] | None = None) -> Schema:
+    """The schema of a custom resource, from the openAPIV3Schema of its definition. With `meta`, the
+    metadata of embedded resources have that schema."""
     known = {
         "type", "format", "properties", "additionalProperties", "items", "required", "nullable", "default",
         "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
         "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string", "x-kubernetes-embedded-resource",
     }  # fmt: skip
     additional = node.get("additionalProperties")
+    properties: dict[str, Schema | Callable[[], Schema]] = {
+        name: from_document(child or {}, meta)
+        for name, child in (node.get("properties") or {}).items()
+    }
+    if node.get("x-kubernetes-embedded-resource") and meta is not None:
+        properties |= {"apiVersion": Schema("string"), "kind": Schema("string"), "metadata": meta}
     return Schema(
         node.get("type", ""),
         format=node.get("format", ""),
-        properties={
-            name: from_document(child or {})
-            for name, child in (node.get("properties") or {}).items()
-        },
-        additional=from_document(additional)
+        properties=properties,
+        additional=from_document(additional, meta)
         if isinstance(additional, dict)
         else Schema()
         if additional is True
         else None,
-        items=from_document(node["items"]) if isinstance(node.get("items"), dict) else None,
+        items=from_document(node["items"], meta) if isinstance(node.get("items"), dict) else None,
         required=tuple(node.get("required", ())),
         list_type=node.get("x-kubernetes-list-type", ""),
         list_keys=tuple(node.get("x-kubernetes-list-map-keys", ())),

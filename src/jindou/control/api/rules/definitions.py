@@ -45,7 +45,7 @@ def validate(crd: Object, old: Object | None) -> list[Fault]:
     names = spec.get("names") or {}
     found: list[Fault] = []
     name = crd["metadata"].get("name", "")
-    if name and name != f"{names.get('plural', '')}.{spec.get('group', '')}":
+    if old is None and name and name != f"{names.get('plural', '')}.{spec.get('group', '')}":
         found.append(invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
     found += group(spec.get("group", ""))
     if not spec.get("scope"):

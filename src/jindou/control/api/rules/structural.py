@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from jindou.control.api.resources.schema import MISSING, Schema, from_document
 from jindou.control.api.rules.formats import fits
-from jindou.control.api.rules.names import duplicate, invalid, quoted, required, unsupported
+from jindou.control.api.rules.names import (
+    duplicate,
+    invalid,
+    label_1035,
+    labels,
+    quoted,
+    required,
+)
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
@@ -111,6 +118,8 @@ def _wrong_type(at: str, value: Any, expected: str) -> Fault:
 def _object(
     schema: Schema, value: dict[str, Any], at: str, found: list[Fault], old: dict[str, Any]
 ) -> None:
+    if schema.embedded:
+        _embedded(value, at, found)
     for name in schema.required:
         if name not in value and not (at == "" and name in ROOT):
             found.append(required(f"{at}.{name}" if at else name))
@@ -118,6 +127,24 @@ def _object(
         child = schema.field(name)
         if child is not None:
             _check(child, held, f"{at}.{name}" if at else name, found, old.get(name, MISSING))
+
+
+def _embedded(value: dict[str, Any], at: str, found: list[Fault]) -> None:
+    """An object within the object: it says what it is, and its metadata are right."""
+    version, kind = value.get("apiVersion"), value.get("kind")
+    if not version:
+        found.append(required(f"{at}.apiVersion"))
+    elif str(version).count("/") > 1:
+        says = f"unexpected GroupVersion string: {version}"
+        found.append(invalid(f"{at}.apiVersion", version, says))
+    if not kind:
+        found.append(required(f"{at}.kind"))
+    elif wrong := label_1035(str(kind).lower()):
+        says = f"may have mixed case, but should otherwise match: {wrong}"
+        found.append(invalid(f"{at}.kind", kind, says))
+    meta = value.get("metadata")
+    if isinstance(meta, dict) and isinstance(meta.get("labels"), dict):
+        found += labels(meta["labels"], f"{at}.metadata.labels")
 
 
 def _array(schema: Schema, value: list[Any], at: str, found: list[Fault], old: Any) -> None:
@@ -145,7 +172,7 @@ def _constraints(extra: Mapping[str, Any], value: Any, at: str, found: list[Faul
     if not extra:
         return
     if "enum" in extra and value not in extra["enum"]:
-        found.append(unsupported(at, value, [str(v) for v in extra["enum"]]))
+        found.append(_not_in(extra["enum"], value, at))
     if isinstance(value, str):
         _text(extra, value, at, found)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -156,6 +183,13 @@ def _constraints(extra: Mapping[str, Any], value: Any, at: str, found: list[Faul
             found.append(invalid(at, value, f"{at} in body shouldn't contain duplicates"))
     elif isinstance(value, dict):
         _length(extra, len(value), at, found, "Properties", "properties")
+
+
+def _not_in(known: Sequence[Any], value: Any, at: str) -> Fault:
+    """The supported values as the schema lists them."""
+    listed = ", ".join(quoted(str(word)) for word in known)
+    says = f"Unsupported value: {quoted(value)}: supported values: {listed}"
+    return Fault("FieldValueNotSupported", says, at)
 
 
 @lru_cache(512)

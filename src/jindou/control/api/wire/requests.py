@@ -148,6 +148,18 @@ class Requests:
         route = self._routes.find(request.path)
         if route is None:
             return self._documents.answer(request, user)
+        if route.resource.deprecation:
+            return self._deprecated(user, route, request)
+        return self._routed(user, route, request)
+
+    async def _deprecated(self, user: User, route: Route, request: Request) -> Answer:
+        answer = self._routed(user, route, request)
+        if not isinstance(answer, (Response, Streamed, Upgraded)):
+            answer = await answer
+        answer.headers = (*answer.headers, *warnings_of([route.resource.deprecation]))
+        return answer
+
+    def _routed(self, user: User, route: Route, request: Request) -> Answer | Awaitable[Answer]:
         if route.resource.computed:
             return self._measured(user, route, request)
         method = request.method
