@@ -1,0 +1,163 @@
+"""What is held at rest: memory of objects and of watches, pauses of the collector, the state file."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.api.asked import CREATE_MAP, MAPS, PODS, UPDATE, config_map, pod
+from bench.api.clients import missing
+from bench.api.fan import Shape, watching
+from bench.api.ours import Ours
+from bench.rest import memory
+from bench.table import Table
+from jindou.control.store.sqlite import SqliteStore
+
+HELD = 20_000
+FIRST, CHANGES = 10_000, 1_000_000
+LIVE, WRITERS = 1_000, 50
+WATCHES = 1_000
+
+NOTE_PAUSES = """
+import gc, os, signal, time
+began, longest = 0.0, 0.0
+def note(phase, info):
+    global began, longest
+    if phase == "start":
+        began = time.perf_counter()
+    else:
+        longest = max(longest, time.perf_counter() - began)
+def tell(*_):
+    global longest
+    with open(os.environ["PAUSES"] + ".part", "w") as file:
+        file.write(f"{longest}")
+    os.replace(os.environ["PAUSES"] + ".part", os.environ["PAUSES"])
+    longest = 0.0
+gc.callbacks.append(note)
+signal.signal(signal.SIGUSR1, tell)
+"""
+
+
+def run(folder: Path, table: Table) -> None:
+    if not missing("wrk", "h2load"):
+        in_a_server(folder, table)
+    growth(table)
+
+
+def in_a_server(folder: Path, table: Table) -> None:
+    """One with a note of every collection, in the process itself."""
+    (folder / "sitecustomize.py").write_text(NOTE_PAUSES)
+    pauses = folder / "pauses"
+    os.environ["PYTHONPATH"], os.environ["PAUSES"] = str(folder), str(pauses)
+    try:
+        server = Ours(folder / "held")
+    finally:
+        del os.environ["PYTHONPATH"], os.environ["PAUSES"]
+    try:
+        server.fill()
+        objects(server, table)
+        table.add(
+            f"longest collection, {HELD} Pods held, while written to",
+            f"{longest(server, pauses) * 1000:.1f} ms", "", "<= 20 ms",
+        )  # fmt: skip
+        watches(server, table)
+    finally:
+        server.end()
+
+
+def longest(server: Ours, pauses: Path) -> float:
+    server.wrk.run(UPDATE, seconds=2)
+    server.wrk.run(CREATE_MAP, seconds=2)
+    pauses.unlink(missing_ok=True)
+    os.kill(server.pid, signal.SIGUSR1)
+    while not pauses.exists():
+        time.sleep(0.01)
+    return float(pauses.read_text())
+
+
+def objects(server: Ours, table: Table) -> None:
+    """Pods are the dearest: nearly every controller knows something of each."""
+    for what, path, body in (
+        ("ConfigMap", MAPS, {**config_map("", "x"), "metadata": {"generateName": "held-"}}),
+        ("Pod", PODS, pod("", generateName="held-")),
+    ):
+        server.h2load.run(path, 1, 50, body, count=1_000)
+        one = server.ask("GET", f"{path}?limit=1")["items"][0]
+        before = settled(server.pid)
+        server.h2load.run(path, 1, 50, body, count=HELD)
+        after = settled(server.pid)
+        size = len(encoded(one))
+        each = (after - before) / HELD
+        table.add(
+            f"memory of one {what} of {size} bytes, {HELD} held",
+            f"{each:.0f} bytes", f"{each / size:.2f} x", "<= 1.3 x",
+        )  # fmt: skip
+
+
+def encoded(obj: Any) -> bytes:
+    import orjson
+
+    return orjson.dumps(obj)
+
+
+def settled(pid: int) -> int:
+    """Memory of a process that no longer has anything to do."""
+    last = 0
+    while abs((now := memory(pid)) - last) > 200_000:
+        last = now
+        time.sleep(1.0)
+    return now
+
+
+def watches(server: Ours, table: Table) -> None:
+    for shape, what, goal in (
+        (Shape(WATCHES), "HTTP/1.1 connection", "<= 60 KB"),
+        (Shape(10, WATCHES // 10), "h2 stream", "<= 5 KB"),
+    ):
+        before = settled(server.pid)
+        watchers = watching(server.port, server.token, shape)
+        each = (settled(server.pid) - before) / WATCHES
+        watchers.end()
+        table.add(f"an idle watch, {what}", f"{each / 1024:.1f} KB", "", goal)
+
+
+def growth(table: Table) -> None:
+    """The store alone, changed a million times."""
+    with tempfile.TemporaryDirectory(prefix="jb") as folder:
+        first, _ = changed(Path(folder) / "store.db", FIRST)
+        last, seconds = changed(Path(folder) / "store.db", CHANGES)
+    table.add(
+        f"state file after {CHANGES:,} changes, and after {FIRST:,}",
+        f"{last / 1e6:.1f} MB, {first / 1e6:.1f} MB", f"{last / first:.2f} x", "<= 1 x",
+    )  # fmt: skip
+    table.add("changes that the store alone takes", f"{CHANGES / seconds:.0f} /s")
+
+
+def changed(path: Path, count: int) -> tuple[int, float]:
+    """The size of a state file after so many changes more, and how long they took."""
+
+    async def main() -> float:
+        store = SqliteStore.open(path)
+        numbers, text = itertools.count(), b"x" * 1_000
+
+        async def write() -> None:
+            while (number := next(numbers)) < count:
+                await store.commit(
+                    f"core/configmaps/default/c{number % LIVE}",
+                    lambda revision: b"%d%s" % (revision, text),
+                )
+
+        began = time.perf_counter()
+        await asyncio.gather(*(write() for _ in range(WRITERS)))
+        took = time.perf_counter() - began
+        await store.close()
+        return took
+
+    took = asyncio.run(main())
+    return path.stat().st_size, took
