@@ -60,3 +60,10 @@ def ns(api: Api) -> Iterator[str]:
 def whole() -> None:
     if ORIGINAL:
         pytest.skip("needs controllers and a node")
+
+
+@pytest.fixture(scope="session")
+def controlled() -> None:
+    """What controllers show without a node; CONFORMANCE_CONTROLLERS says that the other cluster has them."""
+    if ORIGINAL and not os.environ.get("CONFORMANCE_CONTROLLERS"):
+        pytest.skip("needs controllers")
