@@ -123,7 +123,7 @@ class H2load:
         headers: Sequence[str] = (), seconds: float = SECONDS,
     ) -> Measured:  # fmt: skip
         words = ["h2load", "-t1", f"-c{connections}", f"-m{streams}"]
-        words += [f"-n{count}"] if count else [f"-D{seconds:g}"]
+        words += [f"-n{count}"] if count else [f"-D{max(1, round(seconds))}"]
         for header in (f"authorization: Bearer {self.token}", *headers):
             words += ["-H", header]
         if body is not None:
