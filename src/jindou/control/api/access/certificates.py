@@ -47,7 +47,16 @@ FRONT_PROXY_CLIENT = "front-proxy-client"
 def ensure_front_proxy(folder: Path) -> list[str]:
     """Servers behind this one believe whoever bears this certificate who a request is from: its
     authority signs nothing else."""
-    return ensure(folder / FRONT_PROXY, [Leaf("client", FRONT_PROXY_CLIENT)])
+    own, now = folder / FRONT_PROXY, datetime.datetime.now(datetime.UTC)
+    own.mkdir(mode=0o711, parents=True, exist_ok=True)
+    new = not (own / "ca.crt").exists()
+    if new:
+        _make_authority(own, now)
+    leaf = Leaf("client", FRONT_PROXY_CLIENT)
+    if not new and not _is_due(own, leaf, now):
+        return []
+    _make_leaf(own, leaf, now)
+    return [FRONT_PROXY]
 
 
 def leaves(node_name: str, addresses: tuple[str, ...], domain: str) -> list[Leaf]:

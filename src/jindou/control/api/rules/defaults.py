@@ -356,7 +356,7 @@ def service(obj: Object) -> None:
         )
     for port in spec.get("ports") or ():
         fill(port, protocol="TCP")
-        if spec["type"] != "ExternalName" and port.get("targetPort") in (None, 0, ""):
+        if port.get("targetPort") in (None, 0, ""):
             port["targetPort"] = port.get("port", 0)
     if spec["type"] in ("NodePort", "LoadBalancer") or spec.get("externalIPs"):
         fill(spec, externalTrafficPolicy="Cluster")
