@@ -79,7 +79,7 @@ def test_66_a_job_that_gives_up_by_index_has_no_other_limit(api: Api, ns: str) -
         ({"parallelism": -1}, "spec.parallelism",
          "Invalid value: -1: must be greater than or equal to 0"),
         ({"completionMode": "Odd"}, "spec.completionMode",
-         'Unsupported value: "Odd": supported values: "Indexed", "NonIndexed"'),
+         'Unsupported value: "Odd": supported values: "NonIndexed", "Indexed"'),
         ({"podFailurePolicy": {"rules": [{"action": "FailJob"}]}}, "spec.podFailurePolicy.rules[0]",
          "Invalid value: specifying one of OnExitCodes and OnPodConditions is required"),
         ({"podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [0]}}]}},
@@ -163,7 +163,7 @@ def test_66_a_stateful_set_is_filled_in(api: Api, ns: str) -> None:
     assert (made["kind"], made["spec"]["volumeMode"]) == ("PersistentVolumeClaim", "Filesystem")
     changed = [{"op": "replace", "path": "/spec/serviceName", "value": "other"}]
     answer = api.ask("PATCH", f"{APPS.format(ns)}/statefulsets/s", changed, kind=JSON_PATCH)
-    assert answer.causes == [("FieldValueForbidden", "spec")]
+    assert answer.causes == [("FieldValueInvalid", "spec.serviceName")]
 
 
 def test_66_a_daemon_set_counts_its_templates(api: Api, ns: str) -> None:

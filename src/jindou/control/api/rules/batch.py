@@ -78,7 +78,8 @@ def job_spec(spec: Object, at: str) -> list[Fault]:
         found.append(required(f"{at}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
     if spec.get("completionMode", "NonIndexed") not in ("NonIndexed", "Indexed"):
         known = ("NonIndexed", "Indexed")
-        found.append(unsupported(f"{at}.completionMode", spec["completionMode"], known))
+        place = f"{at}.completionMode"
+        found.append(unsupported(place, spec["completionMode"], known, ordered=False))
     found += _indexed(spec, at) if indexed else _plain(spec, at)
     if len(spec.get("managedBy") or "") > 63:
         found.append(too_long(f"{at}.managedBy", 63))
@@ -98,7 +99,7 @@ def _restart_policy(spec: Object, at: str) -> Iterator[Fault]:
     if policy == "Always":
         yield required(at, 'valid values: "OnFailure", "Never"')
     elif policy not in ("OnFailure", "Never"):
-        yield unsupported(at, policy, ("OnFailure", "Never"))
+        yield unsupported(at, policy, ("OnFailure", "Never"), ordered=False)
     elif spec.get("podFailurePolicy") and policy != "Never":
         says = 'only "Never" is supported when podFailurePolicy is specified'
         yield invalid(at, policy, says)

@@ -14,6 +14,12 @@ IMMUTABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("apps", "Deployment"): ("spec.selector",),
     ("apps", "ReplicaSet"): ("spec.selector",),
     ("apps", "DaemonSet"): ("spec.selector",),
+    ("apps", "StatefulSet"): (
+        "spec.selector",
+        "spec.volumeClaimTemplates",
+        "spec.serviceName",
+        "spec.podManagementPolicy",
+    ),
     ("", "Secret"): ("type",),
     ("rbac.authorization.k8s.io", "RoleBinding"): ("roleRef",),
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): ("roleRef",),
@@ -31,11 +37,6 @@ POD_MAY = (
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` "
     "(allow it to be set to 1 if it was previously negative)"
 )
-STATEFUL_SET_MAY = (
-    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', "
-    "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
-)
-
 CLAIM_MAY = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
@@ -52,18 +53,6 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
             found.append(invalid("spec.scopes", scopes, "field is immutable"))
     if place == ("", "Pod"):
         found += pod(obj, old)
-    elif place == ("apps", "StatefulSet"):
-        allowed = (
-            "replicas",
-            "ordinals",
-            "template",
-            "updateStrategy",
-            "revisionHistoryLimit",
-            "persistentVolumeClaimRetentionPolicy",
-            "minReadySeconds",
-        )
-        if _without(obj.get("spec"), allowed) != _without(old.get("spec"), allowed):
-            found.append(forbidden("spec", STATEFUL_SET_MAY))
     elif place == ("batch", "Job"):
         found += batch.job_update(obj, old)
     elif place == ("", "Service"):
