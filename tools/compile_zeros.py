@@ -1,4 +1,5 @@
-"""Compiles which fields an encoder of the Go types always writes, into the data file that the API loads.
+"""Compiles which fields an encoder of the Go types always writes, and which it leaves out where they
+are zero, into the data file that the API loads.
 
     python tools/compile_zeros.py FOLDER [FOLDER ...]
 
@@ -67,13 +68,20 @@ def openapi(name: str) -> str:
     return name.replace("k8s.io/", "io.k8s.").replace("/", ".")
 
 
-def zeros_of(name: str, others: dict[str, str], structs: dict[str, list[Any]]) -> dict[str, Any]:
+Facts = tuple[dict[str, Any], set[str]]
+
+
+def zeros_of(name: str, others: dict[str, str], structs: dict[str, list[Any]]) -> Facts:
+    """What is always there, with its zero value; and what is not there where it is zero."""
     found: dict[str, Any] = {}
+    dropped: set[str] = set()
     for kind, tag in structs[name]:
         field, *options = tag.split(",")
         if not field and "inline" in options:
             if kind in structs and kind.rpartition(".")[2] not in LEFT_OUT:
-                found |= zeros_of(kind, others, structs)
+                below = zeros_of(kind, others, structs)
+                found |= below[0]
+                dropped |= below[1]
             continue
         if field in ("", "-") or kind.rpartition(".")[2] in LEFT_OUT or "omitzero" in options:
             continue
@@ -86,12 +94,13 @@ def zeros_of(name: str, others: dict[str, str], structs: dict[str, list[Any]]) -
         elif kind in structs:
             found[field] = {}
         elif "omitempty" in options:
-            continue
+            if not kind.startswith("*"):
+                dropped.add(field)
         elif kind.startswith(("[]", "*", "map")):
             found[field] = None
         else:
             found[field] = "" if kind == "string" else False if kind == "bool" else 0 if kind in NUMBERS else None  # fmt: skip
-    return found
+    return found, dropped
 
 
 def main() -> None:
@@ -106,10 +115,9 @@ def main() -> None:
     for name in structs:
         known = types.get(openapi(name))
         if known is not None:
-            held = zeros_of(name, others, structs)
+            held, dropped = zeros_of(name, others, structs)
             kept = {field: zero for field, zero in held.items() if field in known.get("p", {})}
-            if kept:
-                zeros[openapi(name)] = kept
+            zeros[openapi(name)] = [kept, sorted(dropped & {*known.get("p", {})})]
     data = json.dumps(zeros, separators=(",", ":"), sort_keys=True).encode()
     (DATA / "zeros.json.z").write_bytes(zlib.compress(data, 9))
     print(f"{len(zeros)} types with fields that are always there")

@@ -79,7 +79,7 @@ REFUSED = [
     ("POST", f"{MAPS}?fieldValidation=Maybe", config("a"), {}, 422, "fieldValidation: Unsupported value"),
     ("POST", f"{MAPS}?fieldValidation=Strict", config("a", foo=1), {}, 400, 'strict decoding error: unknown field "foo"'),
     ("POST", f"{MAPS}?fieldValidation=Strict", b'{"metadata":{"name":"a","name":"b"}}', {}, 400, 'duplicate field "metadata.name"'),
-    ("POST", f"{NS}/pods", {"metadata": {"name": "p"}, "spec": {"containers": "x"}}, {}, 400, "cannot unmarshal string into Go struct field spec.containers"),
+    ("POST", f"{NS}/pods", {"metadata": {"name": "p"}, "spec": {"containers": "x"}}, {}, 400, "cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container"),
     ("POST", f"{MAPS}/a", config("a"), {}, 405, "does not allow this method"),
     ("PUT", MAPS, config("a"), {}, 405, "does not allow this method"),
     ("POST", "/api/v1/configmaps", config("a"), {}, 405, "does not allow this method"),

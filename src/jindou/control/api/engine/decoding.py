@@ -19,7 +19,8 @@ from jindou.control.api.resources import protobuf
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.checks import is_clean
 from jindou.control.api.resources.registry import Registry, Resource
-from jindou.control.api.resources.schema import as_read, drop_nulls, mismatch, unknown_fields
+from jindou.control.api.resources.schema import drop_nulls, mismatch, unknown_fields
+from jindou.control.api.resources.zeros import as_read, unfit
 from jindou.control.api.rules.names import invalid
 from jindou.objects.errors import BadRequest, UnsupportedMediaType
 from jindou.objects.kinds import Object
@@ -184,18 +185,18 @@ def fit(resource: Resource, obj: Object, call: Call, odd: list[str]) -> None:
 def _made_to_fit(resource: Resource, obj: Object) -> list[str]:
     schema = resource.schema
     if resource.custom:  # its own schema is judged later, with paths and all at once
-        meta = obj.get("metadata") or {}
+        meta, own = obj.get("metadata") or {}, type_named(OBJECT_META)
+        as_read(own, meta)
         drop_nulls(meta)
-        wrong = mismatch(type_named(OBJECT_META), meta, "metadata")
+        wrong = unfit(own, meta)
     else:
+        as_read(schema, obj)
         drop_nulls(obj)
-        wrong = mismatch(schema, obj)
+        wrong = (unfit(schema, obj) or mismatch(schema, obj)) if mismatch(schema, obj) else ""
     if wrong:
         raise BadRequest(_unfit(resource, wrong))
-    if not resource.custom:
-        as_read(schema, obj)
-        return unknown_fields(schema, obj, drop=True)
-    return sorted(unknown_fields(schema, obj, drop=True))
+    found = unknown_fields(schema, obj, drop=True)
+    return sorted(found) if resource.custom else found
 
 
 def tell(call: Call, odd: list[str], resource: Resource) -> None:

@@ -9,22 +9,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from jindou.control.api.resources.schema import Schema, is_canonical
+from jindou.control.api.resources.schema import FORMS, Schema, is_canonical, well_formed
+from jindou.control.api.resources.zeros import dropped_of
 
+SPECIAL = FORMS | {"quantity"}
 LEAVES: dict[str, type] = {"string": str, "boolean": bool, "integer": int}
+
+
+def narrow(number: Any) -> bool:
+    return -(2**31) <= number < 2**31  # type: ignore[no-any-return]
 
 
 class Check:
     """A schema node made ready for asking; children are made when they are first met."""
 
-    __slots__ = ("_schema", "anything", "fields", "items", "kind", "leaf", "maps")
+    __slots__ = ("_schema", "anything", "drops", "fields", "items", "kind", "leaf", "maps")
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self.kind = schema.type
-        plain = not (schema.int_or_string or schema.preserve_unknown or schema.format == "quantity")
+        plain = not (schema.int_or_string or schema.preserve_unknown or schema.format in SPECIAL)
         self.leaf = LEAVES.get(schema.type) if plain else None
         self.anything = schema.open and not schema.has_properties
+        self.drops = dropped_of(schema)
         self.fields: dict[str, Check] = {}
         self.items: Check | None = None
         self.maps: Check | None = None  # what every value of a map is
@@ -71,11 +78,11 @@ def _clean(check: Check, value: Any) -> bool:
         fields = check.fields
         for name, held in value.items():
             child = fields.get(name) or check.field(name)
-            if child is None:
+            if child is None or (not held and name in check.drops):
                 return False
             leaf = child.leaf
             if leaf is not None:
-                if type(held) is not leaf:
+                if type(held) is not leaf or (leaf is int and not narrow(held)):
                     return False
             elif not _clean(child, held):
                 return False
@@ -92,6 +99,8 @@ def _scalar(check: Check, value: Any) -> bool:
     schema = check._schema
     if schema.int_or_string:
         return type(value) is str or type(value) is int
+    if schema.format in FORMS:
+        return type(value) is str and well_formed(schema, value)
     if schema.format == "quantity":
         return type(value) is str and is_canonical(value)
     return check.kind == "number" and type(value) in (int, float)

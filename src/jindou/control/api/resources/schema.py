@@ -8,6 +8,8 @@ OpenAPI, protobuf) walks this. A node is shared and never changed after it is bu
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -183,6 +185,8 @@ def mismatch(schema: Schema, value: Any, path: str = "") -> str:
                     return wrong
         return ""
     if kind == "string":
+        if schema.format == "byte" and isinstance(value, str) and not well_formed(schema, value):
+            return wrong_base64(value)
         if schema.format == "quantity" and isinstance(value, (str, int, float)):
             return "" if is_quantity(value) else str(quantities.BadQuantity())
         if isinstance(value, str) and (micro := TIMES.get(schema.ref)) is not None:
@@ -192,7 +196,9 @@ def mismatch(schema: Schema, value: Any, path: str = "") -> str:
         return "" if isinstance(value, bool) else _wrong(value, path, "bool")
     if kind == "integer":
         if isinstance(value, int) and not isinstance(value, bool):
-            return ""
+            wide = schema.format == "int64" or not schema.format
+            fits = -(2**63) <= value < 2**63 if wide else -(2**31) <= value < 2**31
+            return "" if fits else _wrong(value, path, schema.format or "int64")
         return (
             ""
             if isinstance(value, float) and value.is_integer()
@@ -205,6 +211,30 @@ def mismatch(schema: Schema, value: Any, path: str = "") -> str:
             else _wrong(value, path, "float64")
         )
     return ""
+
+
+FORMS = frozenset({"byte", "date-time", "micro-time"})
+BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]*")
+
+
+def well_formed(schema: Schema, text: str) -> bool:
+    """Bytes that can be read, and times as they would be told."""
+    if (micro := TIMES.get(schema.ref)) is not None:
+        return times.is_canonical(text, micro)
+    if schema.format != "byte":
+        return True
+    try:
+        base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+    except ValueError:
+        return False
+    return True
+
+
+def wrong_base64(text: str) -> str:
+    good = BASE64.match(text)
+    assert good is not None
+    at = good.end() if good.end() < len(text.rstrip("=")) else len(text) // 4 * 4
+    return f"illegal base64 data at input byte {at}"
 
 
 @lru_cache(1024)
@@ -247,32 +277,6 @@ def drop_nulls(value: Any) -> None:
         for held in value:
             if isinstance(held, (dict, list)):
                 drop_nulls(held)
-
-
-ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
-
-
-def as_read(schema: Schema, value: Any) -> None:
-    """As a Go decoder reads it: a null in a list is the zero value of what the list holds, and a
-    quantity and a time have one form; in place."""
-    if isinstance(value, dict):
-        for name, held in value.items():
-            child = schema.field(name)
-            if child is None:
-                continue
-            if child.format == "quantity":
-                value[name] = quantities.canonical(held)
-            elif isinstance(held, str):
-                if (micro := TIMES.get(child.ref)) is not None:
-                    value[name] = times.canonical(held, micro)
-            elif isinstance(held, (dict, list)):
-                as_read(child, held)
-    elif isinstance(value, list) and (items := schema.items) is not None:
-        for n, held in enumerate(value):
-            if held is None:
-                value[n] = {} if items.type in ("object", "") else ZEROS.get(items.type, [])
-            elif isinstance(held, (dict, list)):
-                as_read(items, held)
 
 
 def apply_defaults(schema: Schema, value: Any) -> None:

@@ -2,7 +2,8 @@
 
 `tools/compile_zeros.py` knows them from the Go types: structs held by value, and plain values
 without omitempty. They are filled into what is kept; a null stays away. Nobody comes to own what
-has the value that it would have anyway.
+has the value that it would have anyway. Plain values with omitempty are the other way about: they
+are never there while they are zero.
 """
 
 from __future__ import annotations
@@ -11,17 +12,25 @@ from functools import cache
 from typing import Any
 
 from jindou.control.api.resources.builtin import read
-from jindou.control.api.resources.schema import Schema
+from jindou.control.api.resources.schema import TIMES, Schema, is_quantity, mismatch
+from jindou.objects import quantities, times
+
+Facts = tuple[dict[str, Any], frozenset[str]]
+NOTHING: Facts = ({}, frozenset())
 
 
 @cache
-def zeros() -> dict[str, dict[str, Any]]:
-    content: dict[str, dict[str, Any]] = read("zeros.json.z")
-    return content
+def facts() -> dict[str, Facts]:
+    return {name: (held, frozenset(gone)) for name, (held, gone) in read("zeros.json.z").items()}
 
 
 def zeros_of(schema: Schema) -> dict[str, Any]:
-    return zeros().get(schema.ref, {}) if schema.ref else {}
+    return facts().get(schema.ref, NOTHING)[0]
+
+
+def dropped_of(schema: Schema) -> frozenset[str]:
+    """Fields that are not there while they are zero."""
+    return facts().get(schema.ref, NOTHING)[1]
 
 
 class Zeros:
@@ -82,3 +91,88 @@ def _fill(plan: Zeros, value: Any) -> None:
     elif type(value) is list and plan.items is not None:
         for held in value:
             _fill(plan.items, held)
+
+
+ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
+
+
+def as_read(schema: Schema, value: Any) -> None:
+    """As a Go decoder reads it, and an encoder writes it: a null in a list or a map is the zero value of
+    what that holds, a quantity has one form, and what is zero may not be there; in place."""
+    if isinstance(value, dict):
+        dropped = dropped_of(schema)
+        for name in [*value]:
+            held = value[name]
+            if not held and name in dropped:
+                del value[name]
+                continue
+            child = schema.field(name)
+            if child is None:
+                continue
+            if held is None:
+                if not schema.has_properties and child.type in ZEROS:
+                    value[name] = ZEROS[child.type]
+            elif child.format == "quantity":
+                if isinstance(held, (str, int, float)) and is_quantity(held):
+                    value[name] = quantities.canonical(held)
+            elif isinstance(held, str):
+                micro = TIMES.get(child.ref)
+                if micro is not None and not times.fault(held, micro):
+                    value[name] = times.canonical(held, micro)
+            elif isinstance(held, (dict, list)):
+                as_read(child, held)
+    elif isinstance(value, list) and (items := schema.items) is not None:
+        for n, held in enumerate(value):
+            if held is None:
+                value[n] = {} if items.type in ("object", "") else ZEROS.get(items.type, [])
+            elif isinstance(held, (dict, list)):
+                as_read(items, held)
+
+
+JSON_NAMES = {
+    str: "string",
+    bool: "bool",
+    int: "number",
+    float: "number",
+    dict: "object",
+    list: "array",
+}
+
+
+def unfit(schema: Schema, value: Any) -> str:
+    """The first value of a wrong type in the words of a Go decoder, or ""."""
+    return _unfit(schema, value, "", "")
+
+
+def _unfit(schema: Schema, value: Any, struct: str, path: str) -> str:
+    if value is None or schema.int_or_string or schema.format == "quantity":
+        return ""
+    if schema.type == "object" and isinstance(value, dict):
+        inside = schema.ref.rpartition(".")[2] if schema.has_properties else ""
+        for name, held in value.items():
+            child = schema.field(name)
+            below = f"{path}.{name}" if path and inside else name if inside else path
+            if child is not None and (wrong := _unfit(child, held, inside or struct, below)):
+                return wrong
+        return ""
+    if schema.type == "array" and isinstance(value, list):
+        items = schema.items or Schema()
+        return next((wrong for held in value if (wrong := _unfit(items, held, struct, path))), "")
+    wrong = mismatch(schema, value)
+    if not wrong.startswith("json: "):
+        return wrong
+    told = JSON_NAMES.get(type(value), "null")
+    if schema.type == "integer" and told == "number":
+        told = f"number {value}"
+    return f"json: cannot unmarshal {told} into Go struct field {struct}.{path} of type {in_go(schema)}"
+
+
+def in_go(schema: Schema) -> str:
+    if schema.type == "array":
+        return f"[]{in_go(schema.items or Schema())}"
+    if schema.type == "object" and not schema.has_properties and schema.additional is not None:
+        return f"map[string]{in_go(schema.additional)}"
+    if schema.ref and schema.type == "object":
+        return ".".join(schema.ref.split(".")[-2:])
+    named = {"boolean": "bool", "number": "float64", "integer": schema.format or "int64"}
+    return "[]uint8" if schema.format == "byte" else named.get(schema.type, schema.type)
