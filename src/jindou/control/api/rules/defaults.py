@@ -53,7 +53,8 @@ TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 def begin_job(job: Object) -> None:
     """A selector of its own, unless it brings one, and the labels that go with it."""
     meta, spec = job["metadata"], job["spec"]
-    labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+    template = spec.setdefault("template", {})
+    labels = template.setdefault("metadata", {}).setdefault("labels", {})
     if not spec["manualSelector"]:
         for prefix in ("", "batch.kubernetes.io/"):
             labels.setdefault(f"{prefix}job-name", meta["name"])
@@ -63,7 +64,7 @@ def begin_job(job: Object) -> None:
     if not meta.get("labels") and labels:
         meta["labels"] = dict(labels)
     if not labels:
-        del spec["template"]["metadata"]["labels"]
+        del template["metadata"]["labels"]
 
 
 def count_templates(obj: Object, old: Object) -> None:
