@@ -15,7 +15,7 @@ from jindou.control.api.rules.names import (
     too_long,
     unsupported,
 )
-from jindou.control.api.rules.workloads import counted
+from jindou.control.api.rules.workloads import counted, selected
 from jindou.objects import schedules, selectors
 from jindou.objects.errors import CloudError, Fault
 from jindou.objects.kinds import Object
@@ -31,7 +31,7 @@ INDEXED_ONLY = "requires indexed completion mode"
 
 def job(obj: Object) -> list[Fault]:
     meta, spec = obj["metadata"], obj.get("spec") or {}
-    found = [*_selected(obj), *job_spec(spec, "spec")]
+    found = [*_generated(obj), *job_spec(spec, "spec"), *selected(spec, "job")]
     completions = spec.get("completions") or 0
     if spec.get("completionMode") == "Indexed" and completions > 0:
         host = f"{meta.get('name', '')}-{completions - 1}"
@@ -41,34 +41,27 @@ def job(obj: Object) -> list[Fault]:
     return found
 
 
-def _selected(obj: Object) -> Iterator[Fault]:
+def _generated(obj: Object) -> Iterator[Fault]:
     """A generated selector has to find the labels that were generated with it."""
     spec, meta = obj.get("spec") or {}, obj["metadata"]
-    held = spec.get("selector")
-    if held is None:
-        yield required("spec.selector")
+    if spec.get("manualSelector") or spec.get("selector") is None:
         return
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    wanted: dict[str, str] = {}
+    for prefix in ("", "batch.kubernetes.io/"):
+        wanted |= {f"{prefix}controller-uid": meta["uid"], f"{prefix}job-name": meta["name"]}
+    for name, value in wanted.items():
+        at = "spec.template.metadata.labels"
+        if name not in labels:
+            yield required(at, f"must be '{value}'")
+        elif labels[name] != value:
+            yield invalid(at, labels, f"must be '{value}'")
     try:
-        selector = selectors.from_object(held)
+        selector = selectors.from_object(spec["selector"])
     except (CloudError, KeyError):
-        yield invalid("spec.selector", held, "invalid label selector")
-        return
-    if not spec.get("manualSelector"):
-        wanted: dict[str, str] = {}
-        for prefix in ("", "batch.kubernetes.io/"):
-            wanted |= {f"{prefix}controller-uid": meta["uid"], f"{prefix}job-name": meta["name"]}
-        for name, value in wanted.items():
-            at = "spec.template.metadata.labels"
-            if name not in labels:
-                yield required(at, f"must be '{value}'")
-            elif labels[name] != value:
-                yield invalid(at, labels, f"must be '{value}'")
-        if selector is None or not selector.matches(wanted):
-            yield invalid("spec.selector", held, "`selector` not auto-generated")
-    if selector is not None and not selector.matches(labels):
-        says = "`selector` does not match template `labels`"
-        yield invalid("spec.template.metadata.labels", labels, says)
+        return  # told by another rule
+    if selector is None or not selector.matches(wanted):
+        yield invalid("spec.selector", spec["selector"], "`selector` not auto-generated")
 
 
 def job_spec(spec: Object, at: str) -> list[Fault]:
@@ -138,6 +131,9 @@ def _failure_policy(spec: Object, at: str) -> Iterator[Fault]:
         if action == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
             says = "requires the backoffLimitPerIndex to be set"
             yield invalid(f"{place}.action", action, says)
+        elif not action:
+            listed = " ".join(f'"{one}"' for one in ACTIONS)
+            yield required(f"{place}.action", f"valid values: [{listed}]")
         elif action not in ACTIONS:
             yield unsupported(f"{place}.action", action, ACTIONS)
         codes, patterns = rule.get("onExitCodes"), rule.get("onPodConditions")

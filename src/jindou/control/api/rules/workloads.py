@@ -24,7 +24,7 @@ def selected(spec: Object, kind: str = "deployment") -> list[Fault]:
     held = spec.get("selector")
     if held is None:
         return [required("spec.selector")]
-    if not held.get("matchLabels") and not held.get("matchExpressions"):
+    if kind != "job" and not held.get("matchLabels") and not held.get("matchExpressions"):
         return [invalid("spec.selector", held, f"empty selector is invalid for {kind}")]
     found: list[Fault] = []
     for n, expression in enumerate(held.get("matchExpressions") or ()):
@@ -47,7 +47,7 @@ def selected(spec: Object, kind: str = "deployment") -> list[Fault]:
         found.append(
             invalid(
                 "spec.template.metadata.labels",
-                labels,
+                labels or None,
                 "`selector` does not match template `labels`",
             )
         )
@@ -134,14 +134,18 @@ def stateful_set(obj: Object) -> list[Fault]:
     strategy = spec.get("updateStrategy") or {}
     kind, rolling = strategy.get("type", "RollingUpdate"), strategy.get("rollingUpdate")
     if kind not in ("RollingUpdate", "OnDelete"):
-        says = "must be 'RollingUpdate' or 'OnDelete'"
-        found.append(invalid("spec.updateStrategy", strategy, says))
+        says, held = (
+            "must be 'RollingUpdate' or 'OnDelete'",
+            {"Type": kind, "RollingUpdate": rolling},
+        )
+        found.append(invalid("spec.updateStrategy", held, says))
     elif kind == "OnDelete" and rolling is not None:
         says = "only allowed for updateStrategy 'RollingUpdate'"
         found.append(invalid("spec.updateStrategy.rollingUpdate", rolling, says))
     found += counted(rolling or {}, "partition", at="spec.updateStrategy.rollingUpdate")
     most = (rolling or {}).get("maxUnavailable")
-    found += amount(most, "spec.updateStrategy.rollingUpdate.maxUnavailable")
+    place = "spec.updateStrategy.rollingUpdate.maxUnavailable"
+    found += [invalid(place, most, "cannot be 0")] if most in (0, "0%") else amount(most, place)
     found += counted(spec.get("ordinals") or {}, "start", at="spec.ordinals")
     for name, policy in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
         if policy not in ("Retain", "Delete"):
@@ -180,7 +184,8 @@ def _daemon_strategy(strategy: Object) -> list[Fault]:
     if kind == "OnDelete":
         return []
     if kind != "RollingUpdate":
-        return [unsupported(f"{at}.type", kind, ("RollingUpdate", "OnDelete"))]
+        held = {"Type": kind, "RollingUpdate": strategy.get("rollingUpdate")}
+        return [unsupported(at, held, ("RollingUpdate", "OnDelete"), ordered=False)]
     rolling = strategy.get("rollingUpdate") or {}
     away, surge = rolling.get("maxUnavailable", 1), rolling.get("maxSurge", 0)
     found = [
@@ -192,6 +197,6 @@ def _daemon_strategy(strategy: Object) -> list[Fault]:
         says = "may not be set when maxUnavailable is non-zero"
         found.append(invalid(f"{at}.rollingUpdate.maxSurge", surge, says))
     elif away in nothing and surge in nothing:
-        says = "cannot be 0 when maxUnavailable is 0"
+        says = "cannot be 0 when maxSurge is 0"
         found.append(required(f"{at}.rollingUpdate.maxUnavailable", says))
     return found
