@@ -1,10 +1,10 @@
 """A webhook server over TLS, with the standard library alone, that answers as a test says.
 
-    with Hooks(tmp_path, "hook.default.svc") as hooks:
-        hooks["/deny"] = lambda review: deny(review, "not today")
-        config = {"url": hooks.url + "/deny", "caBundle": hooks.bundle}
-        ...
-        hooks.seen["/deny"]            # what it was asked, in order
+with Hooks(tmp_path, "hook.default.svc") as hooks:
+    hooks["/deny"] = lambda review: deny(review, "not today")
+    config = {"url": hooks.url + "/deny", "caBundle": hooks.bundle}
+    ...
+    hooks.seen["/deny"]            # what it was asked, in order
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class Hooks:
         )
         self.port: int = self._server.server_address[1]
         self.url = f"https://127.0.0.1:{self.port}"
+        self.connections = 0
+        self.hasty = False  # closes a connection after its answer, without saying so
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     def __setitem__(self, path: str, answer: Answering) -> None:
@@ -81,11 +83,16 @@ class Hooks:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def setup(self) -> None:
+                hooks.connections += 1
+                super().setup()
+
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 path = self.path.partition("?")[0]
                 hooks.paths.append(self.path)
                 hooks.headers.append(dict(self.headers))
+                self.close_connection = hooks.hasty
                 hooks.seen[path].append(asked)
                 answer = hooks._answers[path](asked)
                 code, body, kind = (

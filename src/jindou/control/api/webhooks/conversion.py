@@ -39,13 +39,14 @@ class Refused(CloudError):
 class Conversion:
     """Of one definition; a change of it makes another."""
 
-    def __init__(self, crd: Object, clients: Clients) -> None:
+    def __init__(self, crd: Object, clients: Clients, room: int = ROOM) -> None:
         held = crd["spec"]["conversion"]["webhook"]
         self._target: Target = target_of(held["clientConfig"])
         self._versions = list(held.get("conversionReviewVersions") or ())
         self._clients = clients
         self._kept: OrderedDict[tuple[bytes, str], bytes] = OrderedDict()
         self._size = 0
+        self._room = room
 
     async def prepare(self, resource: Resource, values: Iterable[bytes]) -> None:
         """Convert what is stored in other versions to that of `resource`. Raises Refused."""
@@ -70,7 +71,7 @@ class Conversion:
                 self._size += len(kept) + len(value)
 
     def _make_room(self, needed: set[tuple[bytes, str]]) -> None:
-        while self._size > ROOM and self._kept and next(iter(self._kept)) not in needed:
+        while self._size > self._room and self._kept and next(iter(self._kept)) not in needed:
             (value, _), kept = self._kept.popitem(last=False)
             self._size -= len(kept) + len(value)
 

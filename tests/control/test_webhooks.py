@@ -1,0 +1,425 @@
+"""What stands around a write: the order of admission, webhooks behind Services, conversions that are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from jindou.control.api import status
+from jindou.control.api.admission import matching
+from jindou.control.api.admission.chain import Chain, Place, Review
+from jindou.control.api.resources.registry import Registry, Resource
+from jindou.control.api.webhooks import clients, conversion, reviews
+from jindou.control.store import Store
+from jindou.objects.errors import Forbidden, InternalError
+from jindou.objects.kinds import CONFIG_MAP, POD, Kind, Object, Ref
+from tests.control.apis import Api, on_api
+from tests.hooks import Hooks, Raw, allow, deny
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+HOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+SERVICE = {"name": "hook", "namespace": "default", "path": "/v", "port": 443}
+
+
+class Part:
+    """Notes that it was asked, and does what it is told."""
+
+    def __init__(self, name: str, seen: list[str], does: Any = None) -> None:
+        self.name, self.seen, self.does = name, seen, does
+
+    def concerns(self, operation: str, resource: Resource, subresource: str) -> bool:
+        return resource.kind == CONFIG_MAP
+
+    async def admit(self, review: Review) -> None:
+        self.seen.append(f"{self.name} {review.operation}")
+        if self.does is not None:
+            self.does(review)
+
+
+def config_map(name: str, **more: Any) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, **more}
+
+
+# ---------------------------------------------------------------- the chain
+
+
+def test_everybody_is_asked_in_order_and_only_about_what_concerns_him() -> None:
+    async def scenario(api: Api) -> None:
+        seen: list[str] = []
+        chain = api.server.engine.chain
+        for place in reversed(Place):
+            chain.plug(place, Part(place.name.lower(), seen))
+        assert (await api.ask("POST", MAPS, config_map("a"))).status == 201
+        order = [f"{place.name.lower()} CREATE" for place in Place]
+        assert seen == order
+        await api.ask("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "s"}})
+        assert seen == order
+        seen.clear()
+        await api.ask("DELETE", f"{MAPS}/a")
+        assert seen == [f"{place.name.lower()} DELETE" for place in Place]
+
+    on_api(scenario)
+
+
+def test_the_writes_of_our_own_controllers_are_asked_about_too() -> None:
+    async def scenario(api: Api) -> None:
+        def refuse(review: Review) -> None:
+            raise Forbidden(f"not {review.user.name}")
+
+        api.server.engine.chain.plug(Place.VALIDATING_POLICIES, Part("p", [], refuse))
+        obj = config_map("a")
+        obj["metadata"]["namespace"] = "default"
+        with pytest.raises(Forbidden, match="not system:kube-controller-manager"):
+            await api.client.create(CONFIG_MAP, obj)
+
+    on_api(scenario)
+
+
+def test_what_was_taken_for_a_write_is_given_back_where_it_fails() -> None:
+    async def scenario(api: Api) -> None:
+        taken: list[str] = []
+
+        def take(review: Review) -> None:
+            taken.append(review.name)
+            review.undo.append(lambda: taken.remove(review.name))
+
+        chain = api.server.engine.chain
+        chain.plug(Place.QUOTA, Part("q", [], take))
+        assert (await api.ask("POST", MAPS, config_map("a"))).status == 201
+        assert taken == ["a"]
+        assert (await api.ask("POST", MAPS, config_map("a"))).status == 409
+        assert (await api.ask("POST", f"{MAPS}?dryRun=All", config_map("b"))).status == 201
+        assert (await api.ask("POST", MAPS, config_map("c", data={"bad key!": ""}))).status == 422
+        assert taken == ["a"]
+
+        def refuse(review: Review) -> None:
+            raise Forbidden("no")
+
+        chain.plug(Place.QUOTA, Part("last", [], refuse))
+        assert (await api.ask("POST", MAPS, config_map("d"))).status == 403
+        assert taken == ["a"]
+
+    on_api(scenario)
+
+
+def test_nobody_can_change_who_an_object_is() -> None:
+    async def scenario(api: Api) -> None:
+        def change(review: Review) -> None:
+            assert review.object is not None
+            meta = review.object["metadata"]
+            assert "uid" not in meta or review.operation == "UPDATE"
+            meta.update(
+                uid="mine", creationTimestamp="2001-01-01T00:00:00Z", labels={"seen": "yes"}
+            )
+
+        api.server.engine.chain.plug(Place.MUTATING_POLICIES, Part("m", [], change))
+        meta = (await api.ask("POST", MAPS, config_map("a"))).json["metadata"]
+        assert meta["labels"] == {"seen": "yes"}
+        assert meta["uid"] != "mine"
+        after = (await api.ask("PUT", f"{MAPS}/a", config_map("a", data={"k": "v"}))).json
+        assert after["metadata"]["uid"] == meta["uid"]
+        assert after["metadata"]["creationTimestamp"] == meta["creationTimestamp"]
+
+    on_api(scenario)
+
+
+def test_a_chain_without_configuration_is_asleep() -> None:
+    chain, part = Chain(), Part("p", [])
+    maps = Registry().of(CONFIG_MAP)
+    assert not chain.active
+    chain.plug(Place.QUOTA, part, active=False)
+    assert not chain.active
+    assert chain.hands("CREATE", maps, "") is None
+    chain.refresh(part, active=True)
+    assert chain.active
+    hands = chain.hands("CREATE", maps, "")
+    assert hands is not None
+    assert hands.validating == (part,)
+    assert chain.hands("CREATE", Registry().of(POD), "") is None
+
+
+# ---------------------------------------------------------------- rules
+
+RULE = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}
+
+
+@pytest.mark.parametrize(
+    ("rule", "sub", "matches"),
+    [
+        ({}, "", True),
+        ({"operations": ["*"]}, "", True),
+        ({"operations": ["UPDATE"]}, "", False),
+        ({"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}, "", True),
+        ({"apiGroups": ["apps"]}, "", False),
+        ({"apiVersions": ["v2"]}, "", False),
+        ({"resources": ["*"]}, "status", False),
+        ({"resources": ["pods/*"]}, "status", True),
+        ({"resources": ["pods/*"]}, "", True),
+        ({"resources": ["*/status"]}, "status", True),
+        ({"resources": ["pods/status"]}, "", False),
+        ({"resources": ["*/*"]}, "eviction", True),
+        ({"scope": "Namespaced"}, "", True),
+        ({"scope": "Cluster"}, "", False),
+    ],
+)
+def test_rules_with_wildcards(rule: dict[str, Any], sub: str, matches: bool) -> None:
+    made = matching.rule_of({**RULE, **rule})
+    assert made.matches("CREATE", Registry().of(POD), sub) is matches
+
+
+def test_equivalent_kinds_are_those_of_the_same_objects() -> None:
+    registry = Registry()
+    events = registry.of(Kind("", "v1", "Event", "events"))
+    rules = matching.rules_of(
+        [{**RULE, "apiGroups": ["events.k8s.io"], "resources": ["events"]}]
+    )  # fmt: skip
+    asked = rules, "CREATE", events, ""
+    found = matching.matched(*asked, registry, equivalent=True)
+    assert found is not None
+    assert found.kind.group == "events.k8s.io"
+    assert matching.matched(*asked, registry, equivalent=False) is None
+
+
+# ---------------------------------------------------------------- Services
+
+
+def configuration(hooks: Hooks, **more: Any) -> Object:
+    rule = {**RULE, "operations": ["*"], "resources": ["configmaps"]}
+    hook = {
+        "name": "v.hooks.test", "rules": [rule], "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "clientConfig": {"service": SERVICE, "caBundle": hooks.bundle}, **more,
+    }  # fmt: skip
+    return {"metadata": {"name": "c"}, "webhooks": [hook]}
+
+
+async def endpoints(store: Store, port: int, ready: bool = True) -> None:
+    """Of the Service, at 127.0.0.1: written past the API, which refuses such an address."""
+    made = {
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "hook-1", "namespace": "default", "labels": {clients.SERVICE_NAME: "hook"}},
+        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": ready}}],
+        "ports": [{"name": "web", "port": port}],
+    }  # fmt: skip
+    await store.commit(f"{clients.SLICES}default/hook-1", lambda _: orjson.dumps(made))
+
+
+async def service(api: Api) -> None:
+    spec = {"ports": [{"name": "web", "port": 443}]}
+    made = {"metadata": {"name": "hook"}, "spec": spec}
+    assert (await api.ask("POST", "/api/v1/namespaces/default/services", made)).status == 201
+
+
+def test_a_webhook_behind_a_service_by_its_endpoints(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        with Hooks(tmp_path, "hook.default.svc") as hooks:
+            hooks["/v"] = lambda review: deny(review, "no")
+            await service(api)
+            await api.ask("POST", HOOKS, configuration(hooks))
+            answer = await api.ask("POST", MAPS, config_map("a"))
+            assert answer.json["message"].endswith(
+                'Post "https://hook.default.svc:443/v?timeout=10s": no endpoints available for service "hook"'
+            )
+            await endpoints(api.store, hooks.port, ready=False)
+            assert (await api.ask("POST", MAPS, config_map("a"))).status == 500
+            await endpoints(api.store, hooks.port)
+            answer = await api.ask("POST", MAPS, config_map("a"))
+            assert (
+                answer.json["message"] == 'admission webhook "v.hooks.test" denied the request: no'
+            )
+            assert hooks.headers[-1]["Host"] == "hook.default.svc"
+            await api.ask("DELETE", f"{HOOKS}/c")
+            assert (await api.ask("POST", MAPS, config_map("a"))).status == 201
+
+    on_api(scenario)
+
+
+def test_a_webhook_behind_a_service_has_to_bear_its_name(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        with Hooks(tmp_path, "other.default.svc") as hooks:
+            await service(api)
+            await endpoints(api.store, hooks.port)
+            await api.ask("POST", HOOKS, configuration(hooks))
+            answer = await api.ask("POST", MAPS, config_map("a"))
+            assert "x509: certificate is not valid for any names" in answer.json["message"]
+
+    on_api(scenario)
+
+
+def test_connections_are_kept_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        with Hooks(tmp_path) as hooks:
+            hooks["/v"] = allow
+            config = {"clientConfig": hooks.config("/v")}
+            await api.ask("POST", HOOKS, configuration(hooks, **config))
+            for name in "abc":
+                assert (await api.ask("POST", MAPS, config_map(name))).status == 201
+            assert hooks.connections == 1
+            hooks.hasty = True
+            for name in "def":
+                assert (await api.ask("POST", MAPS, config_map(name))).status == 201
+            assert len(hooks.seen["/v"]) == 6
+
+    on_api(scenario)
+
+
+def test_validating_webhooks_are_asked_at_once(tmp_path: Path) -> None:
+    """Each waits for the other: one after the other, none would ever answer."""
+
+    async def scenario(api: Api) -> None:
+        both = threading.Barrier(2, timeout=10)
+
+        def wait(review: Any) -> Any:
+            both.wait()
+            return allow(review)
+
+        with Hooks(tmp_path) as hooks:
+            made = configuration(hooks)
+            (first,) = made["webhooks"]
+            made["webhooks"] = [
+                {**first, "name": f"{name}.hooks.test", "clientConfig": hooks.config(f"/{name}")}
+                for name in "ab"
+            ]
+            hooks["/a"] = hooks["/b"] = wait
+            await api.ask("POST", HOOKS, made)
+            assert (await api.ask("POST", MAPS, config_map("a"))).status == 201
+
+    on_api(scenario)
+
+
+# ---------------------------------------------------------------- answers
+
+
+def answered(**response: Any) -> Object:
+    return {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "response": {"uid": "u", "allowed": True, **response},
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (answered(uid="v"), 'expected response.uid="u", got "v"'),
+        (answered(patch="W10="), "webhook returned response.patch but not response.patchType"),
+        (answered(patchType="JSONPatch"), "webhook returned response.patchType but not response.patch"),
+        (answered(patch="e30x", patchType="JSONPatch"), "undecodable patch"),
+        (answered(patch="W3sib3AiOiJ4In1d", patchType="Merge"), 'unsupported patch type "Merge"'),
+        ([], "couldn't get version/kind"),
+    ],
+)  # fmt: skip
+def test_answers_that_are_none(answer: Any, says: str) -> None:
+    with pytest.raises(reviews.Wrong, match=says.replace("(", r"\(")):
+        reviews.verdict(answer, "u", "v1", mutating=True)
+
+
+def test_an_empty_patch_changes_nothing() -> None:
+    verdict = reviews.verdict(answered(patch="W10=", patchType="Any"), "u", "v1", mutating=True)
+    assert (verdict.allowed, verdict.patch) == (True, None)
+
+
+# ---------------------------------------------------------------- conversion
+
+
+def definition(hooks: Hooks) -> Object:
+    def version(name: str) -> Object:
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        return {
+            "name": name, "served": True, "storage": name == "v1", "schema": {"openAPIV3Schema": schema},
+        }  # fmt: skip
+
+    webhook = {"conversionReviewVersions": ["v1"], "clientConfig": hooks.config("/convert")}
+    return {
+        "metadata": {"name": "things.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Cluster",
+            "names": {"plural": "things", "kind": "Thing"},
+            "versions": [version("v1"), version("v2")],
+            "conversion": {"strategy": "Webhook", "webhook": webhook},
+        },
+    }
+
+
+def convert(review: Any) -> Any:
+    asked = review["request"]
+    found = [{**obj, "apiVersion": asked["desiredAPIVersion"]} for obj in asked["objects"]]
+    result = {"uid": asked["uid"], "result": {"status": "Success"}, "convertedObjects": found}
+    return {"apiVersion": review["apiVersion"], "kind": "ConversionReview", "response": result}
+
+
+THINGS = Kind("example.com", "v2", "Thing", "things", False)
+
+
+def test_a_conversion_is_asked_for_once_and_lists_in_one_request(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        with Hooks(tmp_path) as hooks:
+            hooks["/convert"] = convert
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            assert (await api.ask("POST", path, definition(hooks))).status == 201
+            for n in range(20):
+                body = {
+                    "apiVersion": "example.com/v1",
+                    "kind": "Thing",
+                    "metadata": {"name": f"t{n:02}"},
+                }
+                assert (await api.ask("POST", "/apis/example.com/v1/things", body)).status == 201
+            assert hooks.seen["/convert"] == []
+            for _ in range(3):
+                listing = (await api.ask("GET", "/apis/example.com/v2/things")).json
+                assert {item["apiVersion"] for item in listing["items"]} == {"example.com/v2"}
+                assert len(listing["items"]) == 20
+            assert len(hooks.seen["/convert"]) == 1
+            assert len(hooks.seen["/convert"][0]["request"]["objects"]) == 20
+            one = await api.client.get(Ref(THINGS, "", "t00"))
+            assert one["apiVersion"] == "example.com/v2"
+            assert len(hooks.seen["/convert"]) == 1
+            hooks["/convert"] = lambda review: Raw(500)
+            with pytest.raises(conversion.Refused, match="prevented the request"):
+                await api.client.patch(Ref(THINGS, "", "t00"), {"spec": {"a": "b"}})
+            assert (await api.ask("DELETE", f"{path}/things.example.com")).status == 200
+            while (await api.ask("GET", f"{path}/things.example.com")).status != 404:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+    on_api(scenario)
+
+
+def test_what_is_asked_for_now_is_never_what_is_let_go(tmp_path: Path) -> None:
+    """A list that is larger than all the room there is can still be shown."""
+
+    async def scenario(api: Api) -> None:
+        with Hooks(tmp_path) as hooks:
+            hooks["/convert"] = convert
+            own = clients.Clients(api.store)
+            made = conversion.Conversion(definition(hooks), own, room=100)
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            await api.ask("POST", path, definition(hooks))
+            resource = api.server.registry.of(THINGS)
+            values = [
+                orjson.dumps(
+                    {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": f"{n}"}}
+                )
+                for n in range(9)
+            ]
+            await made.prepare(resource, values)
+            assert [
+                orjson.loads(made.found(resource, v))["metadata"]["name"] for v in values
+            ] == list("012345678")
+            await made.prepare(resource, values[:1])
+            assert len(hooks.seen["/convert"]) == 1
+            await made.prepare(resource, [values[0] + b" "])
+            await made.prepare(resource, values[1:2])
+            assert len(hooks.seen["/convert"]) == 3
+            own.close()
+
+    on_api(scenario)
+
+
+def test_an_error_without_a_reason_has_none_on_the_wire() -> None:
+    assert "reason" not in status.of(conversion.Refused("x"))
+    assert status.of(InternalError("x"))["reason"] == "InternalError"
