@@ -40,6 +40,8 @@ async def admit(
     """`verb` is create or update; raises Forbidden."""
     kind = resource.kind
     place = (kind.group, kind.name)
+    if verb == "update" and place == ("", "Pod"):
+        tolerate_unready(obj["spec"])
     if verb == "create":
         if place == ("", "Pod"):
             admit_pod(obj, store)
@@ -48,10 +50,26 @@ async def admit(
             protect(obj, "kubernetes.io/pvc-protection")
         elif place == ("", "PersistentVolume"):
             protect(obj, "kubernetes.io/pv-protection")
+        elif place == ("certificates.k8s.io", "CertificateSigningRequest"):
+            asked_by(obj, user)
     if place == ("scheduling.k8s.io", "PriorityClass"):
         one_default(obj, store)
     if kind.group == GROUP:
         escalation.check(resource, obj, old, user, store)
+
+
+def asked_by(request: Object, user: User) -> None:
+    """Who asks for a certificate is not for him to say."""
+    spec = request.setdefault("spec", {})
+    for name in ("username", "uid", "groups", "extra"):
+        spec.pop(name, None)
+    spec["username"] = user.name
+    if user.uid:
+        spec["uid"] = user.uid
+    if user.groups:
+        spec["groups"] = list(user.groups)
+    if user.extra:
+        spec["extra"] = {name: list(held) for name, held in user.extra.items()}
 
 
 def admit_pod(pod: Object, store: Store) -> None:

@@ -38,7 +38,12 @@ def check_applied(applied: Any, name: str) -> None:
     if not held.get("kind") or not version:
         kind = held.get("kind") or ""
         raise BadRequest(f"invalid object type: {group}/{version}, Kind={kind}")
-    meta = held.get("metadata")
+    check_name(held, name)
+
+
+def check_name(obj: Object, name: str) -> None:
+    """What is to be updated says itself how it is called."""
+    meta = obj.get("metadata")
     if not isinstance(meta, dict) or not meta.get("name"):
         raise BadRequest(
             f"the name of the object ({name} based on URL) was undeterminable: name must be provided"

@@ -194,6 +194,7 @@ class Engine:
         if part != "scale":
             obj = check_kind(resource, obj)
             fit(resource, obj, call, odd or [])
+            patches.check_name(obj, name)
             writes.place(resource, obj, namespace, name)
         free = unconditional(resource) or part == "scale"
 

@@ -135,12 +135,8 @@ def pod_spec(spec: Object) -> None:
         spec, restartPolicy="Always", dnsPolicy="ClusterFirst", schedulerName="default-scheduler",
         terminationGracePeriodSeconds=30, securityContext={},
     )  # fmt: skip
-    for key, mirror in (
-        ("serviceAccountName", "serviceAccount"),
-        ("serviceAccount", "serviceAccountName"),
-    ):
-        if spec.get(key) and not spec.get(mirror):
-            spec[mirror] = spec[key]
+    if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
     for name in ("containers", "initContainers", "ephemeralContainers"):
         for container in spec.get(name) or ():
             container_defaults(container, resources=name != "ephemeralContainers")

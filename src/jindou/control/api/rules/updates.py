@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from jindou.control.api.resources.schema import copy
 from jindou.control.api.rules import batch
 from jindou.control.api.rules.names import forbidden, invalid
+from jindou.control.api.rules.pod_updates import pod_update
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Kind, Object
 
@@ -30,13 +30,18 @@ IMMUTABLE: dict[tuple[str, str], tuple[str, ...]] = {
         "volumeBindingMode",
     ),
     ("discovery.k8s.io", "EndpointSlice"): ("addressType",),
-    ("scheduling.k8s.io", "PriorityClass"): ("value", "preemptionPolicy"),
+    ("scheduling.k8s.io", "PriorityClass"): ("preemptionPolicy",),
+    ("apps", "ControllerRevision"): ("data",),
+    ("node.k8s.io", "RuntimeClass"): ("handler",),
+    ("networking.k8s.io", "IngressClass"): ("spec.controller",),
+    ("storage.k8s.io", "VolumeAttributesClass"): ("driverName", "parameters"),
+    ("storage.k8s.io", "CSIStorageCapacity"): ("nodeTopology", "storageClassName"),
+    ("storage.k8s.io", "VolumeAttachment"): ("spec",),
+    ("networking.k8s.io", "IPAddress"): ("spec.parentRef",),
+    ("", "PersistentVolume"): ("spec.volumeMode",),
 }
-POD_MAY = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` "
-    "(allow it to be set to 1 if it was previously negative)"
-)
+ROLE_SAYS = "cannot change roleRef"
+PLACES = {"spec.volumeMode": "volumeMode"}
 CLAIM_MAY = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
@@ -45,18 +50,27 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
     place = (kind.group, kind.name)
     for path in IMMUTABLE.get(place, ()):
         new_value, old_value = _at(obj, path), _at(old, path)
-        if new_value != old_value:
-            found.append(invalid(path, new_value, "field is immutable"))
+        if (new_value or None) != (old_value or None):
+            says = ROLE_SAYS if path == "roleRef" else "field is immutable"
+            found.append(invalid(PLACES.get(path, path), new_value, says))
     if place == ("", "ResourceQuota"):
         scopes, before = ((one.get("spec") or {}).get("scopes") or [] for one in (obj, old))
         if set(scopes) != set(before):
             found.append(invalid("spec.scopes", scopes, "field is immutable"))
     if place == ("", "Pod"):
-        found += pod(obj, old)
+        found += pod_update(obj, old)
     elif place == ("batch", "Job"):
         found += batch.job_update(obj, old)
     elif place == ("", "Service"):
         found += service(obj, old)
+    elif place == ("scheduling.k8s.io", "PriorityClass"):
+        if obj.get("value") != old.get("value"):
+            found.append(forbidden("value", "may not be changed in an update."))
+    elif place == ("", "PersistentVolume"):
+        new_source, source = (_source(one.get("spec") or {}) for one in (obj, old))
+        if new_source != source:
+            says = "spec.persistentvolumesource is immutable after creation"
+            found.append(forbidden("spec.persistentvolumesource", says))
     elif place in (("", "ConfigMap"), ("", "Secret")) and old.get("immutable"):
         if not obj.get("immutable"):
             found.append(forbidden("immutable", "field is immutable when `immutable` is set"))
@@ -81,6 +95,19 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
     return found
 
 
+NOT_SOURCE = frozenset(
+    {
+        "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
+        "storageClassName", "volumeAttributesClassName", "volumeMode",
+    }
+)  # fmt: skip
+
+
+def _source(spec: Object) -> Object:
+    """Of a PersistentVolume: where its bytes are."""
+    return {name: held for name, held in spec.items() if name not in NOT_SOURCE}
+
+
 def _at(obj: Object, path: str) -> Any:
     value: Any = obj
     for part in path.split("."):
@@ -90,35 +117,6 @@ def _at(obj: Object, path: str) -> Any:
 
 def _without(spec: Object | None, names: tuple[str, ...]) -> Object:
     return {name: held for name, held in (spec or {}).items() if name not in names}
-
-
-def pod(obj: Object, old: Object) -> list[Fault]:
-    new_spec, old_spec = obj.get("spec") or {}, old.get("spec") or {}
-    if new_spec == old_spec:
-        return []
-    allowed = copy(new_spec)
-    for part in ("containers", "initContainers"):
-        before = {c["name"]: c for c in old_spec.get(part) or ()}
-        for container in allowed.get(part) or ():
-            if (known := before.get(container.get("name"))) is not None:
-                container["image"] = known.get("image")
-    for name in ("activeDeadlineSeconds", "nodeName", "schedulingGates"):
-        if name in old_spec:
-            if name == "nodeName" and old_spec[name] != new_spec.get(name):
-                continue
-            allowed[name] = old_spec[name]
-        elif name != "nodeName":
-            allowed.pop(name, None)
-    grace = old_spec.get("terminationGracePeriodSeconds")
-    if isinstance(grace, int) and grace < 0 and new_spec.get("terminationGracePeriodSeconds") == 1:
-        allowed["terminationGracePeriodSeconds"] = grace
-    kept = old_spec.get("tolerations") or []
-    if all(t in (new_spec.get("tolerations") or []) for t in kept):
-        if "tolerations" in old_spec:
-            allowed["tolerations"] = kept
-        else:
-            allowed.pop("tolerations", None)
-    return [] if allowed == old_spec else [forbidden("spec", POD_MAY)]
 
 
 def service(obj: Object, old: Object) -> list[Fault]:
