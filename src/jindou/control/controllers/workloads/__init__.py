@@ -1,1 +1,1 @@
-"""Deployments and the replica sets below them: how many Pods of which template."""
+"""Whoever makes Pods from a template: deployments, stateful sets, daemon sets, jobs, cron jobs."""
