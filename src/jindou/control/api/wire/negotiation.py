@@ -6,6 +6,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -80,12 +81,31 @@ def dearness(entry: str) -> float:
     return 1.0
 
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+MOST_WARNED, LONGEST_WARNING = 4096, 256  # characters
+MOST_WARNINGS = 64  # Python's own client refuses an answer of more than 100 headers
+
+
 def warnings_of(texts: Sequence[str]) -> list[tuple[str, str]]:
-    found = []
-    for text in dict.fromkeys(texts):
-        quoted = text.replace("\\", "\\\\").replace('"', '\\"').encode("ascii", "backslashreplace")
-        found.append(("Warning", f'299 - "{quoted.decode()}"'))
-    return found
+    """Headers (RFC 7234, section 5.5); more than clients take is cut short, and then left out.
+
+    A text with control characters is not told: it could end the header and begin another.
+    """
+    told = [text for text in dict.fromkeys(texts) if not CONTROL.search(text)]
+    if sum(map(len, told)) > MOST_WARNED:
+        room, told, held = MOST_WARNED, [], told
+        for text in held:
+            if room <= 0:
+                break
+            told.append(text[:LONGEST_WARNING])
+            room -= len(told[-1])
+    return [("Warning", f'299 - "{_quoted(text)}"') for text in told[:MOST_WARNINGS]]
+
+
+def _quoted(text: str) -> str:
+    """As UTF-8, in the form in which headers are written."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return escaped.encode("utf-8", "replace").decode("latin-1")
 
 
 def of_object(resource: Resource, value: bytes, form: Form) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -22,7 +23,7 @@ from jindou.transport import Sink
 BOOKMARKS = 60.0  # seconds between them
 DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions/"
 SHORTEST = 1800.0  # of a watch that names no time; the longest is twice that
-MOST_PENDING = 32 * 1024 * 1024  # bytes that a slow watcher may owe before it is dropped
+MOST_PENDING = 8 * 1024 * 1024  # bytes a watcher may be behind, beside what it began with
 
 
 class WatchStream:
@@ -44,6 +45,7 @@ class WatchStream:
         self._seconds = seconds or SHORTEST * (1 + random.random())
         self._headings = form.kind == "table"
         self._sink: Sink | None = None
+        self._most = math.inf  # bytes that may wait for the client before it is let go
         self._told = -1  # the last revision that a bookmark has told
         self._timers: list[asyncio.TimerHandle] = []
         self._watch = engine.watch(resource, selection, self._tell)
@@ -81,6 +83,7 @@ class WatchStream:
             return
         if self._sink is None:
             return
+        self._most = sink.pending + MOST_PENDING
         if self._resource.custom:
             self._unfollow = self._engine.store.watch(
                 DEFINITIONS, self._engine.store.revision, self._redefined
@@ -155,7 +158,7 @@ class WatchStream:
                 lines.append(negotiation.of_event(self._resource, one, self._form, self._headings))
                 self._headings = False
             sink.write(b"".join(lines))
-        if sink.pending > MOST_PENDING:
+        if sink.pending > self._most:
             sink.abort()
 
     def _bookmark(self, initial: bool = False) -> None:
