@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
 import tempfile
@@ -40,6 +41,13 @@ def pretended() -> Iterator[Cloud]:
 @pytest.fixture(scope="session")
 def real() -> Iterator[Cloud]:
     yield from running("busybox", pretend=False)
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What a client left open is complained of in the test that used it."""
+    yield
+    gc.collect()
 
 
 def named(request: pytest.FixtureRequest) -> str:

@@ -17,6 +17,7 @@ TUNNEL = "SPDY/3.1+portforward.k8s.io"
 PORT_CHANNELS = ("v4.channel.k8s.io", "v4.base64.channel.k8s.io")
 VERSION_HEADER = "x-stream-protocol-version"
 MOST_PORTS = 64
+LINGER = 1.0  # seconds; over channels a client cannot say that it has ended
 
 
 def refused(status: int, why: str, *extra: tuple[str, str]) -> Response:
@@ -156,7 +157,7 @@ async def _all_ports(ports: list[int], held: channels.Channels, dial: Dial, pod:
 async def _port(port: int, data: Way, error: Way, dial: Dial, pod: str) -> None:
     for way in (data, error):
         await way.send(struct.pack("<H", port))
-    await forward(port, data, error, dial, pod)
+    await forward(port, data, error, dial, pod, LINGER)
 
 
 def asked_ports(request: Request) -> list[int] | str:

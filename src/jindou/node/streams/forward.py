@@ -72,8 +72,13 @@ async def _socket(namespace: Path | None, family: socket.AddressFamily) -> socke
     return await asyncio.to_thread(namespaces.enter, namespace, make)
 
 
-async def forward(port: int, data: Way, error: Way, dial: Dial, pod: str) -> None:
-    """Carry one connection until both directions have ended; a failure is told on `error`."""
+async def forward(
+    port: int, data: Way, error: Way, dial: Dial, pod: str, linger: float | None = None
+) -> None:
+    """Carry one connection until both directions have ended; a failure is told on `error`.
+
+    `linger`: how long the client is waited for when the Pod has ended (None: until it ends too).
+    """
     try:
         reader, writer = await dial(port)
     except DialFailed as failed:
@@ -86,7 +91,7 @@ async def forward(port: int, data: Way, error: Way, dial: Dial, pod: str) -> Non
         await _outward(reader, data)
         await data.end()
         await error.end()
-        await inward
+        await asyncio.wait({inward}, timeout=linger)
     except OSError as failed:
         if not inward.done():
             with contextlib.suppress(ConnectionError):
