@@ -74,7 +74,8 @@ class CustomResources:
         taken = frozenset((what, value) for what, _, value in _all_names(accepted))
         self._names[name] = (crd["spec"]["group"], taken)
         made = self._conversion(crd)
-        resources = [replace(found, conversion=made) for found in resources_of(crd)]
+        since = int(crd["metadata"].get("resourceVersion") or 0)
+        resources = [replace(r, conversion=made, since=since) for r in resources_of(crd)]
         self._registry.set_custom(name, resources)
 
     def validate(self, crd: Object, old: Object | None) -> list[Fault]:

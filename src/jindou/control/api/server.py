@@ -14,6 +14,7 @@ from jindou.control.api.admission.allocation import Allocation
 from jindou.control.api.admission.limit_ranger import LimitRanger
 from jindou.control.api.admission.pod_security import PodSecurity
 from jindou.control.api.admission.quota import Quotas
+from jindou.control.api.admission.signers import Signers
 from jindou.control.api.aggregation import registration
 from jindou.control.api.aggregation.objects import PREFIX as API_SERVICES
 from jindou.control.api.aggregation.registration import Registration
@@ -26,6 +27,7 @@ from jindou.control.api.local import LocalClient
 from jindou.control.api.metrics import kinds as metrics
 from jindou.control.api.metrics.source import Metrics
 from jindou.control.api.policies import admission as policies
+from jindou.control.api.policies.checking import TypeChecks
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.rules.api_services import api_service
 from jindou.control.api.webhooks import admission as webhooks
@@ -85,6 +87,7 @@ class ApiServer:
         self._judges = (
             LimitRanger(store, chain),
             PodSecurity(store, chain),
+            Signers(self.access, chain),
             Quotas(store, self.registry, chain),
         )
         definitions = self.registry.by_url(
@@ -94,6 +97,7 @@ class ApiServer:
         self.engine.extend(definitions.prefix, self._custom.validate, self._custom.complete)
         self._policies = policies.Policies(store, self.registry, self.access, self.engine.chain)
         self._policies.start()
+        self._checks = TypeChecks(self.engine, self.registry)
         for prefix in (policies.POLICIES, policies.BINDINGS):
             self.engine.extend(prefix, policies.judge, lambda _: None)
         for place, part in webhooks.parts(store, self.registry, self.access, self._webhooks):
@@ -132,6 +136,7 @@ class ApiServer:
         await bootstrap.publish(self.local(), published(self._pki))
         self._behind.start()
         self._cleanup.start()
+        self._checks.start()
 
     def measure(self, source: Source) -> None:
         """Lines that another part of this process adds to /metrics."""
@@ -149,6 +154,7 @@ class ApiServer:
         self._connect.close()
         self._webhooks.close()
         self._policies.close()
+        self._checks.close()
         self._registration.close()
         self._behind.close()
 

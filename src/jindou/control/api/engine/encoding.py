@@ -14,6 +14,7 @@ import orjson
 
 from jindou.control.api.engine import conversion
 from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.schema import apply_defaults, unknown_fields
 from jindou.control.store import Encode
 from jindou.objects.errors import TooLarge
 from jindou.objects.kinds import Kind, Object
@@ -63,6 +64,8 @@ def head_of(kind: Kind) -> bytes:
 def served(resource: Resource, value: bytes) -> bytes:
     """Kept bytes in the version that was asked for: nearly always the same bytes."""
     if value.startswith(head_of(resource.kind)):
+        if resource.since and revision_in(value) <= resource.since:
+            return dumps(grown(resource, orjson.loads(value)))
         return value
     if resource.conversion is not None:
         return resource.conversion.found(resource, value)
@@ -73,14 +76,34 @@ def unconverted(resource: Resource, value: bytes) -> bytes:
     """The same for those in this process who look at metadata only: no webhook is asked."""
     if value.startswith(head_of(resource.kind)):
         return value
-    return dumps(ordered(resource.kind, conversion.from_storage(resource, orjson.loads(value))))
+    return dumps(ordered(resource.kind, seen(resource, value)))
 
 
 def seen(resource: Resource, value: bytes) -> Object:
     found: Object = orjson.loads(value)
-    if value.startswith(head_of(resource.kind)):
-        return found
-    return conversion.from_storage(resource, found)
+    if not value.startswith(head_of(resource.kind)):
+        found = conversion.from_storage(resource, found)
+    if resource.since and revision_in(value) <= resource.since:
+        return grown(resource, found)
+    return found
+
+
+def grown(resource: Resource, obj: Object) -> Object:
+    """A custom object that was kept before its schema was what it is now: without what the schema
+    does not know (any more), with what it fills in; in place."""
+    managed = obj["metadata"].pop("managedFields", None)
+    unknown_fields(resource.schema, obj, drop=True)
+    apply_defaults(resource.schema, obj)
+    if managed is not None:
+        obj["metadata"]["managedFields"] = managed
+    return obj
+
+
+def revision_in(value: bytes) -> int:
+    """That of kept bytes."""
+    start = value.find(MARK) + len(MARK)
+    text = value[start : value.index(b'"', start)]
+    return int(text) if text.isdigit() else 0
 
 
 def loads(resource: Resource, value: bytes) -> Object:

@@ -74,10 +74,11 @@ class Schemas:
         self._known: dict[tuple[int, bool], Shape] = {}
         self._held: list[Schema] = []  # so that an id stays its own
         self._pool: Any = None
+        self._pooled = 0  # messages in it
 
     def shape(self, schema: Schema, root: bool = False) -> Shape | None:
         """None: rules can't see it."""
-        if schema.int_or_string:
+        if schema.int_or_string or schema.format == "quantity":
             return DYN
         if schema.type == "array":
             inner = self.shape(schema.items, schema.items.embedded) if schema.items else None
@@ -137,8 +138,8 @@ class Schemas:
     @property
     def pool(self) -> Any:
         """The messages of all shapes that were asked for so far."""
-        if self._pool is None:
-            self._pool = _pool(self._messages)
+        if self._pool is None or self._pooled < len(self._messages):
+            self._pool, self._pooled = _pool(self._messages), len(self._messages)
         return self._pool
 
 

@@ -68,6 +68,7 @@ class Resource:
     custom: bool = False
     computed: bool = False  # made when it is asked for, and in no store
     list_kind: str = ""
+    since: int = 0  # of a custom kind: objects of this revision or before may not fit its schema
     deprecation: str = ""  # said of every answer in a version that is going to go
     storage: Kind | None = None  # whose objects these are, where another kind holds them
     scale_paths: tuple[str, str, str] = (
