@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +189,10 @@ def api_sockets(settings: Settings) -> list[socket.socket]:
 
 def controllers(api: ApiServer, settings: Settings, authority: str) -> list[Controller | CanRun]:
     """Every controller there is, in the order in which a reader would want to meet them."""
+    from jindou.control.api.access import renewal
+    from jindou.control.api.access.signing import sign
     from jindou.control.controllers import (
+        certificate_requests,
         disruption,
         events,
         finished_jobs,
@@ -228,6 +232,7 @@ def controllers(api: ApiServer, settings: Settings, authority: str) -> list[Cont
         service_accounts.ServiceAccounts(),
         service_accounts.RootCertificates(authority),
         token_secrets.TokenSecrets(authority),
+        certificate_requests.CertificateRequests(partial(sign, renewal.folder(settings))),
         deployments.Deployments(),
         replica_sets.ReplicaSets(),
         replica_sets.ReplicaSets(replica_sets.REPLICATION_CONTROLLER),

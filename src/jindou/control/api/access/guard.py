@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import orjson
 
+from jindou.control.api.access import nodes, roles
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.store import Change, Store
 from jindou.objects.errors import Forbidden, InternalError, Unauthorized
@@ -66,6 +67,7 @@ class Asked(NamedTuple):
     namespace: str = ""
     name: str = ""
     path: str = ""  # of a request that is about no resource
+    fields: str = ""  # the field selector of a list or watch
 
 
 class Access:
@@ -174,13 +176,15 @@ class Access:
             raise refusal(user, asked)
 
     def allows(self, user: User, asked: Asked) -> bool:
-        verb, group, resource, namespace, _, path = asked
+        verb, group, resource, namespace, _, path, _ = asked
         which = (user.name, user.groups, verb, group, resource, namespace, path)
         always = self._known.get(which)
         if always is None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            always = self._known[which] = self._rights.allows(user, asked._replace(name=NO_NAME))
+            always = self._known[which] = self._rights.allows(
+                user, asked._replace(name=NO_NAME, fields="")
+            )
         return always or self._rights.allows(user, asked)
 
     def rules(self, user: User, namespace: str) -> Iterable[dict[str, Any]]:
@@ -194,7 +198,9 @@ class Rights:
         self._store = store
 
     def allows(self, user: User, asked: Asked) -> bool:
-        if MASTERS in user.groups or "system:nodes" in user.groups:
+        if MASTERS in user.groups:
+            return True
+        if nodes.GROUP in user.groups and self._node_may(user, asked):
             return True
         if asked.path and asked.path.startswith(OPEN_PATHS):
             return True
@@ -207,6 +213,16 @@ class Rights:
         ):
             return True
         return any(rule_allows(rule, asked) for rule in self.rules(user, asked.namespace))
+
+    def _node_may(self, user: User, asked: Asked) -> bool:
+        node = nodes.name_of(user.name, user.groups)
+        if not node or asked.path:
+            return False
+        verb, group, resource, namespace, name, _, fields = asked
+        decided = nodes.decide(self._store, node, verb, group, resource, namespace, name, fields)
+        if decided is None:
+            return any(rule_allows(rule, asked) for rule in roles.NODE)
+        return decided
 
     def rules(self, user: User, namespace: str) -> Iterable[dict[str, Any]]:
         """The RBAC rules that apply to a user, cluster-wide and in a namespace."""

@@ -102,6 +102,8 @@ NODE = [
     rule(("create", "delete", "get", "patch", "update"), "coordination.k8s.io", "leases"),
     rule(READ, "discovery.k8s.io", "endpointslices"),
     rule(READ, "node.k8s.io", "runtimeclasses"),
+    rule(("patch",), "", "persistentvolumes"),  # of which ours make the folders
+    rule(("create", "get", "list", "watch"), "certificates.k8s.io", "certificatesigningrequests"),
 ]
 SCHEDULER = [
     rule(("create", "patch", "update"), "events.k8s.io", "events"),

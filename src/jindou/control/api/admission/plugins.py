@@ -15,10 +15,10 @@ from typing import Any
 
 import orjson
 
-from jindou.control.api.access import escalation
+from jindou.control.api.access import escalation, nodes
 from jindou.control.api.access.guard import User
 from jindou.control.api.access.roles import GROUP
-from jindou.control.api.admission import limits
+from jindou.control.api.admission import limits, node_restriction
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.rules.defaults import qos_class
@@ -52,6 +52,8 @@ async def admit(
             protect(obj, "kubernetes.io/pv-protection")
         elif place == ("certificates.k8s.io", "CertificateSigningRequest"):
             asked_by(obj, user)
+    if nodes.GROUP in user.groups:
+        node_restriction.check(verb, resource, obj, old, user)
     if place == ("scheduling.k8s.io", "PriorityClass"):
         one_default(obj, store)
     if kind.group == GROUP:

@@ -20,7 +20,7 @@ from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import apply_defaults as schema_defaults
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.resources.zeros import fill_zeros
-from jindou.control.api.rules import defaults, structural, validation
+from jindou.control.api.rules import certificates, defaults, structural, validation
 from jindou.control.api.rules.names import forbidden, invalid
 from jindou.objects.errors import BadRequest, Fault, InternalError
 from jindou.objects.kinds import Object
@@ -270,12 +270,18 @@ def _reached_from_outside(spec: Object) -> bool:
 
 def keep_rest(resource: Resource, obj: Object, old: Object, part: str) -> Object:
     """The object with only the part that the request is about changed. Shares with what it is given."""
+    signing = resource.kind.group == certificates.GROUP
     if part == "status":
-        return status_only(resource, obj, old)
+        kept = status_only(resource, obj, old)
+        if signing:
+            certificates.prepare(kept, old, part, now())
+        return kept
     if part == "":
         changed = dict(obj)
         if has_status(resource):
             _restore(changed, old, "status")
+        if signing and resource.kind.name == "CertificateSigningRequest":
+            _restore(changed, old, "spec")
         if resource.kind.name == "Namespace" and not resource.kind.group:
             changed["spec"] = {
                 **(obj.get("spec") or {}),
@@ -288,6 +294,7 @@ def keep_rest(resource: Resource, obj: Object, old: Object, part: str) -> Object
         held = merged.setdefault("status", {})
         if "conditions" in (obj.get("status") or {}):
             held["conditions"] = copy(obj["status"]["conditions"])
+        certificates.prepare(merged, old, part, now())
     elif part == "finalize":
         merged.setdefault("spec", {})["finalizers"] = list(
             (obj.get("spec") or {}).get("finalizers") or ()
@@ -382,6 +389,8 @@ def _timeless(entries: list[Object] | None) -> list[Object]:
 
 
 def subresource_faults(obj: Object, old: Object, part: str) -> list[Fault]:
+    if obj.get("kind") == "CertificateSigningRequest" and part in ("status", "approval"):
+        return certificates.change_faults(obj, old, part)
     if part != "ephemeralcontainers":
         return []
     before = {c["name"]: c for c in (old.get("spec") or {}).get("ephemeralContainers") or ()}
