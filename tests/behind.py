@@ -22,8 +22,16 @@ VERBS = ["create", "get", "list", "watch"]
 class Behind(Hooks):
     """`aggregated` False: it knows only the older form of discovery."""
 
-    def __init__(self, folder: Path, group: str, *names: str, aggregated: bool = True) -> None:
-        super().__init__(folder, "localhost", *names)
+    def __init__(
+        self,
+        folder: Path,
+        group: str,
+        *names: str,
+        aggregated: bool = True,
+        trusts: Path | None = None,
+    ) -> None:
+        super().__init__(folder, "localhost", *names, trusts=trusts)
+        self.presented: set[str] = set()  # common names of the certificates of those who asked
         self.group = group
         self.aggregated = aggregated
         self.asked: list[tuple[str, str, dict[str, list[str]]]] = []
@@ -68,12 +76,19 @@ class Behind(Hooks):
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def setup(self) -> None:
+                behind._open.append(self.request)
+                super().setup()
+
             def _note(self) -> str:
                 headers: dict[str, list[str]] = {}
                 for name, value in self.headers.items():
                     headers.setdefault(name.lower(), []).append(value)
                 path = self.path.partition("?")[0]
                 behind.asked.append((self.command, path, headers))
+                certificate = self.connection.getpeercert() or {}  # type: ignore[attr-defined]
+                for part in certificate.get("subject", ()):
+                    behind.presented |= {value for key, value in part if key == "commonName"}
                 return path
 
             def _answer(self, code: int, value: Any, kind: str = "application/json") -> None:

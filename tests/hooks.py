@@ -10,7 +10,9 @@ with Hooks(tmp_path, "hook.default.svc") as hooks:
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
 import ssl
 import threading
 from collections import defaultdict
@@ -42,7 +44,7 @@ class _Server(ThreadingHTTPServer):
 class Hooks:
     """One server; `hooks[path] = function` from the JSON that is asked to the JSON that answers."""
 
-    def __init__(self, folder: Path, *names: str) -> None:
+    def __init__(self, folder: Path, *names: str, trusts: Path | None = None) -> None:
         certificates.ensure(folder, [certificates.Leaf("hook", "hook", (), ("127.0.0.1", *names))])
         self.bundle = base64.b64encode((folder / "ca.crt").read_bytes()).decode()
         self.seen: dict[str, list[Any]] = defaultdict(list)
@@ -52,12 +54,16 @@ class Hooks:
         self._server = _Server(("127.0.0.1", 0), self._handler())
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(folder / "hook.crt", folder / "hook.key")
+        if trusts is not None:  # a client has to have a certificate of this authority
+            tls.load_verify_locations(trusts)
+            tls.verify_mode = ssl.CERT_REQUIRED
         self._server.socket = tls.wrap_socket(
             self._server.socket, server_side=True, do_handshake_on_connect=False
         )
         self.port: int = self._server.server_address[1]
         self.url = f"https://127.0.0.1:{self.port}"
         self.connections = 0
+        self._open: list[socket.socket] = []
         self.hasty = False  # closes a connection after its answer, without saying so
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -71,6 +77,9 @@ class Hooks:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        for held in self._open:
+            with contextlib.suppress(OSError):
+                held.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
     def config(self, path: str) -> dict[str, Any]:
@@ -85,6 +94,7 @@ class Hooks:
 
             def setup(self) -> None:
                 hooks.connections += 1
+                hooks._open.append(self.request)
                 super().setup()
 
             def do_POST(self) -> None:

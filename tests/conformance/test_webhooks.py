@@ -72,7 +72,7 @@ class Desk:
 
 @pytest.fixture
 def desk(api: Api, ns: str, tmp_path: Path) -> Iterator[Desk]:
-    with Hooks(tmp_path) as hooks:
+    with Hooks(tmp_path, f"hook.{ns}.svc") as hooks:
         made = Desk(api, ns, hooks)
         yield made
         made.clean()
@@ -221,6 +221,19 @@ def test_73_where_nobody_is(desk: Desk, config: Any, says: str) -> None:
     answer = desk.make("x")
     assert answer.code == 500
     assert answer.message.endswith(f'"v.hooks.test": failed to call webhook: {says}')
+
+
+def test_73_a_webhook_behind_a_service(desk: Desk) -> None:
+    """Its certificate is for the name of the Service, wherever that leads."""
+    port = desk.hooks.port
+    spec = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}
+    path = f"/api/v1/namespaces/{desk.ns}/services"
+    desk.api.make(path, {"metadata": {"name": "hook"}, "spec": spec})
+    desk.hooks["/v"] = lambda review: deny(review, "by its Service")
+    service = {"name": "hook", "namespace": desk.ns, "path": "/v", "port": port}
+    config = {"service": service, "caBundle": desk.hooks.bundle}
+    desk.configure("validating", desk.hook("/v", clientConfig=config))
+    assert desk.make("x").message.endswith("by its Service")
 
 
 def test_73_a_certificate_that_the_bundle_does_not_vouch_for(desk: Desk) -> None:

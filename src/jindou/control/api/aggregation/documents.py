@@ -7,7 +7,6 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from jindou.control.api.aggregation.objects import Remote, priority_of, version_priority_of
 from jindou.objects.kinds import Object
@@ -24,13 +23,15 @@ def by_group(remotes: Iterable[Remote]) -> dict[str, list[Remote]]:
 
 def groups(local: Sequence[Object], remotes: Iterable[Remote]) -> list[Object]:
     """The groups of an APIGroupList."""
-    found = list(local)
-    for name, held in by_group(remotes).items():
-        at = next((n for n, group in enumerate(found) if group["name"] == name), None)
-        if at is None:
-            _insert(found, group_of(name, held, None), held, lambda group: group["name"])
-        else:
+    found, theirs = list(local), by_group(remotes)
+    priorities = _priorities(theirs)
+    for name, held in theirs.items():
+        names = [group["name"] for group in found]
+        if name in names:
+            at = names.index(name)
             found[at] = group_of(name, held, found[at])
+        else:
+            found.insert(_place(names, name, priorities), group_of(name, held, None))
     return found
 
 
@@ -44,8 +45,9 @@ def aggregated(
     local: Sequence[Object], remotes: Iterable[Remote], known: Known, current: set[tuple[str, str]]
 ) -> list[Object]:
     """The items of an APIGroupDiscoveryList; of those not in `current` what was known last is shown."""
-    found = list(local)
-    for name, held in by_group(remotes).items():
+    found, theirs = list(local), by_group(remotes)
+    priorities = _priorities(theirs)
+    for name, held in theirs.items():
         made = [
             {
                 **known.get(r.place, {"version": r.version, "resources": []}),
@@ -53,13 +55,14 @@ def aggregated(
             }
             for r in held
         ]
-        at = next((n for n, g in enumerate(found) if g["metadata"].get("name") == name), None)
-        if at is None:
-            group = {"metadata": {"name": name}, "versions": made}
-            _insert(found, group, held, lambda group: group["metadata"].get("name", ""))
-        else:
+        names = [group["metadata"].get("name", "") for group in found]
+        if name in names:
+            at = names.index(name)
             versions = _merged(name, found[at]["versions"], made, held)
             found[at] = {**found[at], "versions": versions}
+        else:
+            group = {"metadata": {"name": name}, "versions": made}
+            found.insert(_place(names, name, priorities), group)
     return found
 
 
@@ -75,13 +78,15 @@ def _merged(
     )
 
 
-def _insert(found: list[Object], group: Object, remotes: Sequence[Remote], name_of: Any) -> None:
-    """Behind all groups of this server that come before it."""
-    priority = max(r.group_priority for r in remotes)
-    at = next(
-        (n for n, held in enumerate(found) if priority_of(name_of(held)) < priority), len(found)
-    )
-    found.insert(at, group)
+def _place(names: Sequence[str], group: str, priorities: Mapping[str, int]) -> int:
+    """Where a group comes: behind all that come before it."""
+    wanted = priorities[group]
+    known = (priorities.get(name, priority_of(name)) for name in names)
+    return next((n for n, priority in enumerate(known) if priority < wanted), len(names))
+
+
+def _priorities(remotes: Mapping[str, Sequence[Remote]]) -> dict[str, int]:
+    return {name: max(r.group_priority for r in held) for name, held in remotes.items()}
 
 
 def of_whole(document: Object, remote: Remote) -> Object | None:
