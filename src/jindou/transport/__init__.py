@@ -40,7 +40,7 @@ class Request(Protocol):
     def query(self) -> dict[str, list[str]]: ...
 
     async def body(self, limit: int = 3 * 1024 * 1024) -> bytes:
-        """The whole body, gunzipped where so sent. Raises BodyTooLarge beyond `limit` bytes."""
+        """The whole body, gunzipped where so sent. Raises BodyTooLarge beyond `limit` bytes, or BodyBroken."""
         ...
 
     async def piece(self) -> bytes:
@@ -48,8 +48,18 @@ class Request(Protocol):
         ...
 
 
-class BodyTooLarge(Exception):
-    pass
+class BadBody(Exception):
+    """Of a request; `code` is the status of the answer where no handler finds another."""
+
+    code = 400
+
+
+class BodyBroken(BadBody):
+    """It is not packed as its headers say."""
+
+
+class BodyTooLarge(BadBody):
+    code = 413
 
 
 class Response:

@@ -15,7 +15,7 @@ from typing import cast
 
 from jindou.transport import (
     Answer,
-    BodyTooLarge,
+    BadBody,
     Headers,
     Peer,
     Response,
@@ -190,8 +190,8 @@ class Http2Connection(asyncio.Protocol):
             found: Answer = await answer
         except asyncio.CancelledError:
             raise
-        except BodyTooLarge as error:
-            found = Response(413, f"{error}\n".encode())
+        except BadBody as error:
+            found = Response(error.code, f"{error}\n".encode())
         except Exception as error:
             self._server.report(error, request)
             found = Response(500, b"internal error\n")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
 
-from jindou.transport import BodyTooLarge, Handler, Peer
+from jindou.transport import BodyBroken, BodyTooLarge, Handler, Peer
 
 HIGH_WATER = 1024 * 1024  # bytes of a request body held before the reading stops
 
@@ -142,7 +142,10 @@ class HttpRequest:
         encoding = self.headers.get("content-encoding", "")
         if encoding in ("gzip", "deflate") and data:
             inflate = zlib.decompressobj(47)
-            data = inflate.decompress(data, limit + 1)
+            try:
+                data = inflate.decompress(data, limit + 1)
+            except zlib.error as error:
+                raise BodyBroken(f"the body is not what Content-Encoding says: {error}") from None
             if len(data) > limit:
                 raise BodyTooLarge(f"the body is larger than {limit} bytes when unpacked")
         return data

@@ -22,7 +22,7 @@ import httptools
 
 from jindou.transport import (
     Answer,
-    BodyTooLarge,
+    BadBody,
     Handler,
     Headers,
     Peer,
@@ -339,8 +339,8 @@ class Connection(asyncio.Protocol):
             found: Answer = await answer
         except asyncio.CancelledError:
             raise
-        except BodyTooLarge as error:
-            found = Response(413, f"{error}\n".encode())
+        except BadBody as error:
+            found = Response(error.code, f"{error}\n".encode())
             self._close_after = True
         except Exception as error:
             self._server.report(error, request)

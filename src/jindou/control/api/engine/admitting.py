@@ -104,7 +104,7 @@ async def created(
 def _named(review: Review | None, obj: Object) -> Review | None:
     """Those who validate are told the name that was generated."""
     if review is not None and not review.name:
-        review.name = obj["metadata"]["name"]
+        review.name = obj["metadata"].get("name", "")
         review.namespace = _place(review.resource, review.namespace, review.name)
     return review
 

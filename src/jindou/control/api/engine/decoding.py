@@ -29,6 +29,7 @@ JSON, YAML = "application/json", "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 MOST_NODES = 1_000_000
 SPACE = b" \t\r\n"
+DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -165,6 +166,13 @@ def check_kind(resource: Resource, obj: Any) -> Object:
 def _unfit(resource: Resource, says: str) -> str:
     kind = resource.kind
     return f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: {says}'
+
+
+def check_options(given: Object) -> Object:
+    """DeleteOptions as they were sent. Raises BadRequest where one is of the wrong type."""
+    if wrong := unfit(type_named(DELETE_OPTIONS), given):
+        raise BadRequest(f"cannot be handled as a DeleteOptions: {wrong}")
+    return given
 
 
 def fit(resource: Resource, obj: Object, call: Call, odd: list[str]) -> None:

@@ -183,7 +183,7 @@ def priority_level_cells(obj: Object, now: float) -> list[Any]:
 
 
 def migration_cells(obj: Object, now: float) -> list[Any]:
-    resource = obj["spec"]["resource"]
+    resource = obj["spec"].get("resource") or {}
     group = f".{resource['group']}" if resource.get("group") else ""
     held = [c["type"] for c in conditions(obj) if c["status"] == "True"]
     state = [kind for kind in held if kind in PRINTED_STATES]
