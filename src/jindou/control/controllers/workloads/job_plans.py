@@ -8,7 +8,7 @@ Source: https://kubernetes.io/docs/concepts/workloads/controllers/job/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any, NamedTuple
@@ -58,6 +58,9 @@ class Look:
     done_before: list[indexes.Interval] = field(default_factory=list)  # as the status says
     given_up: list[indexes.Interval] | None = None  # indexes that have failed
     last_failed: dict[int, Object] = field(default_factory=dict)  # by index: waits for its next
+    gone: Mapping[str, float] = field(
+        default_factory=dict
+    )  # when failed Pods ended that are no more
 
     @property
     def spec(self) -> Object:
@@ -82,8 +85,10 @@ def uncounted_in(status: Object) -> dict[str, list[str]]:
     return {name: list(held.get(name) or ()) for name in ("succeeded", "failed")}
 
 
-def look_at(job: Object, pods: Sequence[Object], now: float) -> Look:
-    look = Look(job, sorted(pods, key=index_of), now)
+def look_at(
+    job: Object, pods: Sequence[Object], now: float, gone: Mapping[str, float] = {}
+) -> Look:
+    look = Look(job, sorted(pods, key=index_of), now, gone=gone)
     status = job.get("status") or {}
     uncounted = uncounted_in(status)
     running = look.running()
@@ -222,7 +227,7 @@ def plan_pods(look: Look) -> Changes:
     if count <= 0:
         return Changes([], [])
     if not job_pods.per_index(look.job):
-        wait = job_pods.wait_of_job(look.job, look.pods, look.now)
+        wait = job_pods.wait_of_job(look.job, look.pods, look.gone, look.now)
         if wait > 0:
             return Changes([], [], wait)
     if not job_pods.is_indexed(look.job):

@@ -208,16 +208,23 @@ def wait_after(failures: int, last: float, now: float) -> float:
     return max(last + pause - now, 0.0)
 
 
-def wait_of_job(job: Object, pods: Sequence[Object], now: float) -> float:
-    """By the failures since the last success, read off the Pods, which stay as long as the Job."""
-    success = max((ended(pod) for pod in pods if phase(pod) == "Succeeded"), default=0.0)
-    failed = [
-        at
+def failures_in(job: Object, pods: Sequence[Object]) -> dict[str, float]:
+    """When the failed ones ended, by uid."""
+    return {
+        pod["metadata"]["uid"]: ended(pod)
         for pod in pods
         if is_failed(pod, job)
         and (phase(pod) == "Failed" or tracked(pod))  # else it was taken away, and did not fail
-        and (at := ended(pod)) > success
-    ]
+    }
+
+
+def wait_of_job(
+    job: Object, pods: Sequence[Object], gone: Mapping[str, float], now: float
+) -> float:
+    """By the failures since the last success, read off the Pods, which stay as long as the Job;
+    `gone` has the ends of those that were deleted."""
+    success = max((ended(pod) for pod in pods if phase(pod) == "Succeeded"), default=0.0)
+    failed = [at for at in {**gone, **failures_in(job, pods)}.values() if at > success]
     return wait_after(len(failed), max(failed, default=0.0), now)
 
 

@@ -23,6 +23,7 @@ from jindou.objects.kinds import JOB, POD, Kind, Object, Ref, ref_of
 
 MANAGER = "kubernetes.io/job-controller"
 ENV = "JOB_COMPLETION_INDEX"
+TAKE_OFF = "$deleteFromPrimitiveList/finalizers"
 
 
 class Jobs:
@@ -35,6 +36,7 @@ class Jobs:
         self._events = Recorder("job-controller")
         self._owned = OwnedPods(JOB, self._events)
         self._let_go: set[str] = set()  # uids of Pods whose finalizer we took, seen with it still
+        self._failures: dict[str, dict[str, float]] = {}  # by Job: when its failed Pods ended
 
     def follow(self, informers: Informers, wake: Wake) -> None:
         self._wake = wake
@@ -55,6 +57,7 @@ class Jobs:
     def _job_changed(self, old: Object | None, new: Object | None) -> None:
         """Nobody counts the Pods of a Job that is gone or finished any more."""
         if old is not None and (new is None or job_plans.finished(new)):
+            self._failures.pop(old["metadata"]["uid"], None)
             for key in self._pods.names_by("owner", old["metadata"]["uid"]):
                 self._wake(Ref(POD, *key))
 
@@ -79,7 +82,9 @@ class Jobs:
         for pod in pods:
             if pod["metadata"]["uid"] in self._let_go:
                 _without_finalizer(pod)
-        return await Pass(self, client, job_plans.look_at(job, pods, times.now())).run()
+        gone = self._failures.setdefault(job["metadata"]["uid"], {})
+        gone.update(job_pods.failures_in(job, pods))
+        return await Pass(self, client, job_plans.look_at(job, pods, times.now(), gone)).run()
 
     async def _free(self, client: Client, ref: Ref) -> None:
         pod = self._pods.get(ref.namespace, ref.name)
@@ -98,17 +103,12 @@ class Jobs:
     # ------------------------------------------------------------ what a pass does
 
     async def let_go(self, client: Client, pod: Object) -> None:
-        """Take the finalizer off. Nobody may have written in between, lest another one is lost."""
+        """Take the finalizer off, whatever else has become of the Pod."""
         meta = pod["metadata"]
-        kept = [name for name in meta.get("finalizers") or () if name != job_pods.FINALIZER]
-        changes = {
-            "uid": meta["uid"],
-            "resourceVersion": meta["resourceVersion"],
-            "finalizers": kept,
-        }
+        changes = {"uid": meta["uid"], TAKE_OFF: [job_pods.FINALIZER]}
         self._let_go.add(meta["uid"])
         try:
-            written = await client.patch(ref_of(POD, pod), {"metadata": changes})
+            written = await client.patch(ref_of(POD, pod), {"metadata": changes}, how="strategic")
         except NotFound:
             _without_finalizer(pod)
             return
