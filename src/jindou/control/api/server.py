@@ -26,7 +26,7 @@ from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.local import LocalClient
 from jindou.control.api.metrics import kinds as metrics
 from jindou.control.api.metrics.source import Metrics
-from jindou.control.api.policies import admission as policies
+from jindou.control.api.policies import validating as policies
 from jindou.control.api.policies.checking import TypeChecks
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.rules.api_services import api_service
@@ -95,7 +95,7 @@ class ApiServer:
         )
         assert definitions is not None
         self.engine.extend(definitions.prefix, self._custom.validate, self._custom.complete)
-        self._policies = policies.Policies(store, self.registry, self.access, self.engine.chain)
+        self._policies = policies.ValidatingPolicies(store, self.registry, self.access, self.engine.chain)
         self._policies.start()
         self._checks = TypeChecks(self.engine, self.registry)
         for prefix in (policies.POLICIES, policies.BINDINGS):

@@ -15,7 +15,7 @@ import orjson
 
 from jindou.control.api.engine.calls import Call
 from jindou.control.api.engine.verbs import Engine
-from jindou.control.api.policies.admission import POLICIES
+from jindou.control.api.policies.validating import POLICIES
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.store import Change
 from jindou.objects.errors import CloudError, NotFound

@@ -1,14 +1,13 @@
-"""ValidatingAdmissionPolicies in the admission chain: which concern a write, and what comes of it.
+"""Policies and their bindings, followed in the store: which concern a write, and with what values.
 
-Policies and bindings are followed in the store; a policy's expressions are compiled when the first
-write meets it. What must stay true: a policy that can't be evaluated refuses the write unless its
-failurePolicy is Ignore. Source: https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
+What must stay true: a policy that can't be applied to a write is `Misconfigured`, and its
+failurePolicy says what comes of that. Source: https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,16 +17,13 @@ from jindou.control.api.access.guard import Access
 from jindou.control.api.admission import matching, plugins
 from jindou.control.api.admission.chain import Chain, Place, Review
 from jindou.control.api.engine import conversion, encoding
-from jindou.control.api.policies.decisions import Decision, Verdict
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.store import Change, Store
-from jindou.objects.errors import CloudError, Fault
+from jindou.objects.errors import CloudError
 from jindou.objects.kinds import NAMESPACE, Kind, Object
+from jindou.objects.selectors import Selector
 
 GROUP = "admissionregistration.k8s.io"
-POLICIES, BINDINGS = f"{GROUP}/validatingadmissionpolicies/", f"{GROUP}/validatingadmissionpolicybindings/"  # fmt: skip
-FAILURE_KEY = "validation.policy.admission.k8s.io/validation_failure"
-MOST_FAILURES = 50
 CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413}
 
 
@@ -51,8 +47,8 @@ class Constraints:
     rules: tuple[matching.Rule, ...]
     excluded: tuple[matching.Rule, ...]
     equivalent: bool
-    namespaces: Any
-    objects: Any
+    namespaces: Selector
+    objects: Selector
 
     def concerns(
         self, registry: Registry, operation: str, resource: Resource, subresource: str
@@ -96,19 +92,11 @@ class Policy:
     name: str
     spec: Object
     constraints: Constraints
-    program: Any = None  # `compiled.Compiled`, once a write has met it
+    program: Any = None  # compiled, once a write has met it
 
     @property
     def ignore(self) -> bool:
         return self.spec.get("failurePolicy") == "Ignore"
-
-    def judge(self, values: Mapping[str, Any]) -> Verdict | None:
-        """None: it is not about this write. What evaluates expressions is loaded here."""
-        from jindou.control.api.policies import compiled
-
-        if self.program is None:
-            self.program = compiled.compiled(self.spec)
-        return compiled.verdict(self.program, values, ignore=self.ignore)
 
 
 @dataclass
@@ -119,30 +107,18 @@ class Binding:
     constraints: Constraints
 
 
-class Refusal(NamedTuple):
-    policy: str
-    binding: str
-    decision: Decision
-
-    @property
-    def text(self) -> str:
-        by = f" with binding '{self.binding}'" if self.binding else ""
-        return (
-            f"ValidatingAdmissionPolicy '{self.policy}'{by} denied request: {self.decision.message}"
-        )
+class Asked(NamedTuple):
+    policy: Policy
+    binding: Binding
+    param: Object | None
+    resource: Resource  # in the version in which the policy wants the object
 
 
-@dataclass
-class Findings:
-    """What all policies say of one write."""
+class Followed:
+    """Every policy of one sort with its bindings, as the store has them."""
 
-    refusals: list[Refusal] = field(default_factory=list)
-    failures: list[Object] = field(default_factory=list)  # for the audit log
-    notes: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # policy -> key -> values
-
-
-class Policies:
-    """Every policy with its bindings, as the store has them."""
+    policies = bindings = ""  # where they are in the store
+    place: Place
 
     def __init__(self, store: Store, registry: Registry, access: Access, chain: Chain) -> None:
         self.store = store
@@ -155,12 +131,12 @@ class Policies:
         self._stops: list[Any] = []
 
     def start(self) -> None:
-        for prefix, put in ((POLICIES, self._put_policy), (BINDINGS, self._put_binding)):
+        for prefix, put in ((self.policies, self._put_policy), (self.bindings, self._put_binding)):
             listing = self.store.scan(prefix)
             for stored in listing.items:
                 put(stored.key.rpartition("/")[2], orjson.loads(stored.value))
             self._stops.append(self.store.watch(prefix, listing.revision, self._deliver))
-        self._chain.plug(Place.VALIDATING_POLICIES, self, active=False)
+        self._chain.plug(self.place, self, active=False)
         self._ready()
 
     def close(self) -> None:
@@ -169,7 +145,7 @@ class Policies:
 
     def _deliver(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            is_policy = change.key.startswith(POLICIES)
+            is_policy = change.key.startswith(self.policies)
             put = self._put_policy if is_policy else self._put_binding
             obj = None if change.value is None else orjson.loads(change.value)
             put(change.key.rpartition("/")[2], obj)
@@ -212,49 +188,30 @@ class Policies:
         )
 
     async def admit(self, review: Review) -> None:
-        findings = Findings()
-        for policy, bindings in self._active:
-            try:
-                self._ask(policy, bindings, review, findings)
-            except Misconfigured as error:
-                if not policy.ignore:
-                    says = f"failed to configure policy: {error}"
-                    findings.refusals.append(Refusal(policy.name, "", Decision(True, says)))
-        self._tell(review, findings)
+        raise NotImplementedError
 
-    def _ask(
-        self, policy: Policy, bindings: Iterable[Binding], review: Review, findings: Findings
-    ) -> None:
-        resource = self._about(policy.constraints, review)
-        if resource is None:
-            return
-        self._param_kind(policy)
-        for binding in bindings:
-            if self._about(binding.constraints, review) is None:
+    def asked(self, review: Review, failed: Callable[[Policy, str, str], None]) -> Iterator[Asked]:
+        """Every policy, binding and parameter that this write has to pass. `failed` is told of those
+        that can't be applied: policy, binding ("": the policy itself), why."""
+        for policy, bindings in self._active:
+            resource = self._about(policy.constraints, review)
+            if resource is None:
                 continue
             try:
-                params = self._params(policy, binding, review)
+                self._param_kind(policy)
             except Misconfigured as error:
-                if not policy.ignore:
-                    says = f"failed to configure binding: {error}"
-                    decision = Decision(True, says)
-                    findings.refusals.append(Refusal(policy.name, binding.name, decision))
+                failed(policy, "", f"failed to configure policy: {error}")
                 continue
-            for param in params:
-                values = self._values(policy, review, resource, param)
-                found = policy.judge(values)
-                if found is None:
+            for binding in bindings:
+                if self._about(binding.constraints, review) is None:
                     continue
-                for n, decision in enumerate(found.decisions):
-                    if decision.denied:
-                        _act(policy, binding, n, decision, review, findings)
-                for says in found.broken:
-                    refusal = Refusal(policy.name, binding.name, Decision(True, says))
-                    findings.refusals.append(refusal)
-                notes = findings.notes.setdefault(policy.name, {})
-                for key, value in found.notes.items():
-                    if value not in notes.setdefault(key, []):
-                        notes[key].append(value)
+                try:
+                    params = self._params(policy, binding, review)
+                except Misconfigured as error:
+                    failed(policy, binding.name, f"failed to configure binding: {error}")
+                    continue
+                for param in params:
+                    yield Asked(policy, binding, param, resource)
 
     def _about(self, constraints: Constraints, review: Review) -> Resource | None:
         if not matching.selects_namespace(constraints.namespaces, review, self._namespace):
@@ -269,9 +226,10 @@ class Policies:
             raise status.not_found(NAMESPACE, name)
         return found
 
-    def _values(
+    def values(
         self, policy: Policy, review: Review, resource: Resource, param: Object | None
     ) -> dict[str, Any]:
+        """What the expressions of a policy may name."""
         from jindou.control.api.policies import variables as known
         from jindou.control.api.policies.authorizer import authorizer
 
@@ -287,13 +245,14 @@ class Policies:
         namespace = None
         if review.namespace and not is_namespace:
             namespace = self._namespace(review.namespace)
-        values = {
+        values: dict[str, Any] = {
             "object": seen(review.object),
             "oldObject": seen(review.old),
             "request": known.request_of(review, resource, kind),
             "namespaceObject": known.namespace_seen(namespace),
-            "authorizer": authorizer(self.access, review),
         }
+        asks = values["authorizer"] = authorizer(self.access, review)
+        values["authorizer.requestResource"] = asks.fields["requestResource"]
         if policy.spec.get("paramKind") is not None:
             values["params"] = param
         return values
@@ -343,59 +302,17 @@ class Policies:
             )
         return found
 
-    # ------------------------------------------------------------ the answer
 
-    def _tell(self, review: Review, findings: Findings) -> None:
-        for policy, notes in findings.notes.items():
-            for key, values in notes.items():
-                review.annotations[f"{policy}/{key}"] = ", ".join(values)
-        if findings.failures:
-            told = findings.failures[:MOST_FAILURES]
-            review.annotations[FAILURE_KEY] = orjson.dumps(told).decode()
-        if not findings.refusals:
-            return
-        first = findings.refusals[0]
-        kind = review.resource.kind
-        meta = (review.object or {}).get("metadata") or {}
-        name = review.name or meta.get("name") or meta.get("generateName") or "Unknown"
-        full = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
-        details = {
-            "name": name,
-            **({"group": kind.group} if kind.group else {}),
-            "kind": kind.plural,
-            "causes": [{"message": first.text}],
-        }
-        message = f'{full} "{name}" is forbidden: {first.text}'
-        raise Denied(message, first.decision.reason, details)
-
-
-def judge(obj: Object, old: Object | None) -> list[Fault]:
-    """Is a policy or a binding right? With the first of them, the compiler is loaded."""
-    from jindou.control.api.policies import rules
-
-    return (rules.policy if obj.get("kind") == "ValidatingAdmissionPolicy" else rules.binding)(obj)
-
-
-def _act(
-    policy: Policy, binding: Binding, n: int, decision: Decision, review: Review, findings: Findings
-) -> None:
-    """What a binding wants to come of a denial."""
-    actions = binding.spec.get("validationActions") or ()
-    for action in actions:
-        if action == "Deny":
-            findings.refusals.append(Refusal(policy.name, binding.name, decision))
-        elif action == "Warn":
-            review.warnings.append(
-                f"Validation failed for ValidatingAdmissionPolicy '{policy.name}' "
-                f"with binding '{binding.name}': {decision.message}"
-            )
-        elif action == "Audit":
-            findings.failures.append(
-                {
-                    "message": decision.message,
-                    "policy": policy.name,
-                    "binding": binding.name,
-                    "expressionIndex": n,
-                    "validationActions": list(actions),
-                }
-            )
+def refused(review: Review, says: str, reason: str) -> Denied:
+    """A write refused by a policy, as the original tells it."""
+    kind = review.resource.kind
+    meta = (review.object or {}).get("metadata") or {}
+    name = review.name or meta.get("name") or meta.get("generateName") or "Unknown"
+    full = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
+    details = {
+        "name": name,
+        **({"group": kind.group} if kind.group else {}),
+        "kind": kind.plural,
+        "causes": [{"message": says}],
+    }
+    return Denied(f'{full} "{name}" is forbidden: {says}', reason, details)

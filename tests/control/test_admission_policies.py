@@ -1,0 +1,386 @@
+"""ValidatingAdmissionPolicies: what they refuse, warn of and note, and which of them are refused themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jindou.control.api.policies.checking import warnings
+from jindou.control.api.policies.rules import binding as judge_binding
+from jindou.control.api.policies.rules import policy as judge_policy
+from jindou.control.api.resources.registry import Registry
+from jindou.control.api.rules.cluster_defaults import admission_binding, admission_policy
+from jindou.objects.kinds import Kind
+from jindou.transport import Peer
+from tests.control.apis import Api, on_api
+
+GROUP = "/apis/admissionregistration.k8s.io/v1"
+POLICIES, BINDINGS = f"{GROUP}/validatingadmissionpolicies", f"{GROUP}/validatingadmissionpolicybindings"  # fmt: skip
+KINDS = Kind(
+    "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", False
+)  # fmt: skip
+MAPS = "/api/v1/namespaces/default/configmaps"
+RULE = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}
+
+
+def policy(*validations: Any, rules: Any = None, **spec: Any) -> dict[str, Any]:
+    held = [v if isinstance(v, dict) else {"expression": v} for v in validations]
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "p"},
+        "spec": {
+            "matchConstraints": {"resourceRules": rules or [RULE]},
+            "validations": held,
+            **spec,
+        },
+    }
+
+
+def binding(*actions: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "b"},
+        "spec": {"policyName": "p", "validationActions": list(actions or ("Deny",)), **spec},
+    }
+
+
+def config_map(name: str = "c", labels: Any = None, **data: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "labels": labels or {}}, "data": data}
+
+
+async def bound(api: Api, made: dict[str, Any], bind: dict[str, Any] | None = None) -> None:
+    for path, body in ((POLICIES, made), (BINDINGS, bind or binding())):
+        reply = await api.ask("POST", path, body)
+        assert reply.status == 201, reply.body
+
+
+def told(made: Any, *objects: Any, bind: Any = None) -> list[tuple[int, str]]:
+    """Status and message of the answer to each object that is created (dry) under a policy."""
+
+    async def use(api: Api) -> list[tuple[int, str]]:
+        await bound(api, made, bind)
+        replies = [await api.ask("POST", f"{MAPS}?dryRun=All", obj) for obj in objects]
+        return [(reply.status, reply.json.get("message", "")) for reply in replies]
+
+    return on_api(use)
+
+
+DENIED = (
+    "configmaps \"c\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: "
+)
+
+
+def test_a_validation_that_does_not_hold() -> None:
+    found = told(policy("object.data.a == '1'"), config_map(a="1"), config_map(a="2"))
+    assert found == [(201, ""), (422, DENIED + "failed expression: object.data.a == '1'")]
+
+
+@pytest.mark.parametrize(
+    ("validation", "code", "says"),
+    [
+        ({"expression": "false", "message": " m "}, 422, "m"),
+        ({"expression": "false", "messageExpression": "'no ' + object.metadata.name", "reason": "Forbidden"}, 403, "no c"),
+        ({"expression": "false", "message": "m", "messageExpression": "string(object.x)"}, 422, "m"),
+        ({"expression": "object.x == 1"}, 422, "expression 'object.x == 1' resulted in error: no such key: x"),
+    ],
+)  # fmt: skip
+def test_messages_reasons_and_errors(validation: Any, code: int, says: str) -> None:
+    assert told(policy(validation), config_map(a="1")) == [(code, DENIED + says)]
+
+
+def test_the_status_says_who_refused() -> None:
+    async def use(api: Api) -> Any:
+        await bound(api, policy("false"))
+        return (await api.ask("POST", MAPS, config_map())).json
+
+    found = on_api(use)
+    says = "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: failed expression: false"
+    assert (found["reason"], found["code"]) == ("Invalid", 422)
+    assert found["details"] == {"name": "c", "kind": "configmaps", "causes": [{"message": says}]}
+
+
+def test_a_policy_without_a_binding_says_nothing_and_a_deleted_one_no_more() -> None:
+    async def use(api: Api) -> list[int]:
+        await api.ask("POST", POLICIES, policy("false"))
+        codes = [(await api.ask("POST", f"{MAPS}?dryRun=All", config_map())).status]
+        await api.ask("POST", BINDINGS, binding())
+        codes.append((await api.ask("POST", f"{MAPS}?dryRun=All", config_map())).status)
+        await api.ask("DELETE", f"{BINDINGS}/b")
+        codes.append((await api.ask("POST", f"{MAPS}?dryRun=All", config_map())).status)
+        return codes
+
+    assert on_api(use) == [201, 422, 201]
+
+
+def test_warnings_and_notes_for_the_audit_log() -> None:
+    async def use(api: Api) -> Any:
+        await bound(api, policy("false"), binding("Warn", "Audit"))
+        return await api.ask("POST", MAPS, config_map())
+
+    reply = on_api(use)
+    assert reply.status == 201
+    assert reply.headers["Warning"] == (
+        "299 - \"Validation failed for ValidatingAdmissionPolicy 'p' with binding 'b': failed expression: false\""
+    )
+
+
+def test_errors_pass_where_the_policy_ignores_them() -> None:
+    made = policy("object.x == 1", failurePolicy="Ignore")
+    assert told(made, config_map()) == [(201, "")]
+    both = policy("object.x == 1", "false", failurePolicy="Ignore")
+    assert told(both, config_map()) == [(422, DENIED + "failed expression: false")]
+
+
+def test_match_conditions() -> None:
+    conditions = [
+        {"name": "a", "expression": "object.metadata.name != 'skip'"},
+        {"name": "b", "expression": "object.data.b == '1'"},
+    ]
+    made = policy("false", matchConditions=conditions)
+    found = told(made, config_map("skip"), config_map(b="2"), config_map(b="1"), config_map(c="x"))
+    assert [code for code, _ in found] == [201, 201, 422, 422]
+    assert "expression 'object.data.b == '1'' resulted in error: no such key: b" in found[3][1]
+
+
+def test_variables_are_worked_out_when_they_are_asked_for() -> None:
+    variables = [
+        {"name": "size", "expression": "object.data.size()"},
+        {"name": "big", "expression": "variables.size > 1"},
+        {"name": "bad", "expression": "object.nope"},
+    ]
+    made = policy("!variables.big || variables.bad == 1", variables=variables)
+    found = told(made, config_map(a="1"), config_map(a="1", b="2"))
+    assert found[0] == (201, "")
+    assert 'composited variable "bad" fails to evaluate: no such key: nope' in found[1][1]
+
+
+def test_request_and_namespace() -> None:
+    shown = (
+        "request.operation + ' ' + request.kind.kind + ' ' + request.resource.resource + ' ' + request.namespace"
+        " + ' ' + request.userInfo.username + ' ' + namespaceObject.metadata.name + ' ' + namespaceObject.status.phase"
+        " + ' ' + string(request.dryRun) + ' ' + string(oldObject == null)"
+    )
+    found = told(policy({"expression": "false", "messageExpression": shown}), config_map())
+    assert found == [
+        (
+            422,
+            DENIED
+            + "CREATE ConfigMap configmaps default kubernetes-admin default Active true true",
+        )
+    ]
+
+
+def test_updates_deletes_and_subresources() -> None:
+    async def use(api: Api) -> list[int]:
+        await api.ask("POST", MAPS, config_map(a="1"))
+        fixed = {**RULE, "operations": ["UPDATE", "DELETE"]}
+        validation = "request.operation == 'DELETE' ? oldObject.data.a == '2' : object.data == oldObject.data"  # fmt: skip
+        await bound(api, policy(validation, rules=[fixed]))
+        merge = {"content-type": "application/merge-patch+json"}
+        path = f"{MAPS}/c"
+        return [
+            (await api.ask("PATCH", path, {"data": {"a": "2"}}, **merge)).status,
+            (await api.ask("PATCH", path, {"metadata": {"labels": {"x": "y"}}}, **merge)).status,
+            (await api.ask("DELETE", path)).status,
+            (await api.ask("GET", path)).status,
+        ]
+
+    assert on_api(use) == [422, 200, 422, 200]
+
+
+def test_selectors_and_excluded_rules() -> None:
+    labelled = binding(matchResources={"objectSelector": {"matchLabels": {"l": "1"}}})
+    found = told(policy("false"), config_map(), config_map(labels={"l": "1"}), bind=labelled)
+    assert [code for code, _ in found] == [201, 422]
+    elsewhere = binding(matchResources={"namespaceSelector": {"matchLabels": {"env": "prod"}}})
+    assert told(policy("false"), config_map(), bind=elsewhere) == [(201, "")]
+    constraints = {
+        "resourceRules": [RULE],
+        "excludeResourceRules": [{**RULE, "resourceNames": ["skip"]}],
+    }
+    found = told(policy("false", matchConstraints=constraints), config_map(), config_map("skip"))
+    assert [code for code, _ in found] == [422, 201]
+
+
+def test_an_equivalent_version_is_judged_in_the_version_of_the_rule() -> None:
+    rule = {
+        "apiGroups": ["autoscaling"], "apiVersions": ["v1"], "operations": ["*"],
+        "resources": ["horizontalpodautoscalers"],
+    }  # fmt: skip
+    shown = "object.apiVersion + ' ' + request.resource.version + ' ' + request.requestResource.version"  # fmt: skip
+
+    async def use(api: Api) -> Any:
+        made = policy({"expression": "false", "messageExpression": shown}, rules=[rule])
+        await bound(api, made)
+        target = {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}
+        body = {"metadata": {"name": "h"}, "spec": {"maxReplicas": 1, "scaleTargetRef": target}}
+        path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
+        return (await api.ask("POST", path, body)).json["message"]
+
+    assert on_api(use).endswith("denied request: autoscaling/v1 v1 v2")
+
+
+KIND = {"apiVersion": "v1", "kind": "ConfigMap"}
+
+
+@pytest.mark.parametrize(
+    ("ref", "codes"),
+    [
+        ({"name": "limits", "namespace": "default", "parameterNotFoundAction": "Deny"}, [201, 422]),
+        ({"selector": {"matchLabels": {"p": "1"}}, "namespace": "default", "parameterNotFoundAction": "Deny"}, [201, 422]),
+        ({"name": "limits", "parameterNotFoundAction": "Deny"}, [201, 422]),  # of the object's own namespace
+        ({"name": "nope", "parameterNotFoundAction": "Allow"}, [201, 201]),
+        ({"name": "nope", "parameterNotFoundAction": "Deny"}, [422, 422]),
+    ],
+)  # fmt: skip
+def test_parameters(ref: Any, codes: list[int]) -> None:
+    async def use(api: Api) -> list[int]:
+        await api.ask("POST", MAPS, config_map("limits", {"p": "1"}, most="7"))
+        await bound(api, policy("object.data.a == params.data.most", paramKind=KIND), binding(paramRef=ref))  # fmt: skip
+        objects = (config_map(a="7"), config_map(a="8"))
+        return [(await api.ask("POST", f"{MAPS}?dryRun=All", o)).status for o in objects]
+
+    assert on_api(use) == codes
+
+
+def test_a_parameter_of_an_unknown_kind_is_a_fault_of_the_policy() -> None:
+    kind = {"apiVersion": "x.example.com/v1", "kind": "Nope"}
+    ref = {"name": "x", "parameterNotFoundAction": "Deny"}
+    ((code, says),) = told(
+        policy("params == null", paramKind=kind), config_map(), bind=binding(paramRef=ref)
+    )
+    assert code == 422
+    assert "failed to configure policy: failed to find resource referenced by paramKind" in says
+
+
+def test_the_authorizer_asks_what_the_user_may_do() -> None:
+    admin = "authorizer.group('').resource('pods').namespace('default').check('get').allowed()"
+    other = "authorizer.serviceAccount('default', 'nobody').group('').resource('pods').check('get').allowed()"  # fmt: skip
+    path = "authorizer.path('/healthz').check('get').allowed()"
+    own = "authorizer.requestResource.check('create').allowed()"
+    assert told(policy(admin, path, own), config_map()) == [(201, "")]
+    assert told(policy(other), config_map())[0][0] == 422
+
+
+def test_annotations_are_strings_or_nothing() -> None:
+    notes = [{"key": "k", "valueExpression": "object.x"}]
+    made = policy("true", auditAnnotations=[{"key": "k", "valueExpression": "'v'"}])
+    assert told(made, config_map()) == [(201, "")]
+    assert judge_policy(filled(policy("true", auditAnnotations=notes)))[0].message.endswith(
+        "must evaluate to one of [string null_type] but got dyn"
+    )
+
+
+def test_an_expression_that_costs_too_much_is_ended() -> None:
+    loop = "object.data.a.split('').all(a, object.data.a.split('').all(b, object.data.a.split('').all(c, a == b || true)))"  # fmt: skip
+    ((code, says),) = told(policy(loop), config_map(a="x" * 300))
+    assert code == 422
+    assert says.endswith("resulted in error: operation cancelled: actual cost limit exceeded")
+
+
+def test_policies_do_not_judge_policies() -> None:
+    async def use(api: Api) -> int:
+        every = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
+        await bound(api, policy("false", rules=[every]))
+        return (await api.ask("DELETE", f"{POLICIES}/p")).status
+
+    assert on_api(use) == 200
+
+
+def test_who_may_not_write_is_refused_before() -> None:
+    async def use(api: Api) -> int:
+        await bound(api, policy("false"))
+        return (await api.ask("POST", MAPS, config_map(), Peer("127.0.0.1:3"))).status
+
+    assert on_api(use) in (401, 403)
+
+
+def test_the_status_is_filled_in() -> None:
+    async def use(api: Api) -> Any:
+        await api.ask("POST", POLICIES, policy("object.data.a == 1", "object.data.b == '1'"))
+        async for event in api.client.watch(KINDS):
+            if event.object.get("status"):
+                return event.object["status"]
+
+    status = on_api(use)
+    assert status["observedGeneration"] == 1
+    (warning,) = status["typeChecking"]["expressionWarnings"]
+    assert warning["fieldRef"] == "spec.validations[0].expression"
+    assert warning["warning"].startswith("/v1, Kind=ConfigMap: ERROR: <input>:1:15: found no")
+
+
+# ---------------------------------------------------------------- as plain data
+
+
+def filled(made: dict[str, Any]) -> dict[str, Any]:
+    admission_policy(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "field", "says"),
+    [
+        (policy("1"), "validations[0].expression", 'Invalid value: "1": must evaluate to bool but got int'),
+        (policy("['a']"), "validations[0].expression", "must evaluate to bool but got list(string)"),
+        (policy("object."), "validations[0].expression", "compilation failed: ERROR: <input>:1:8: Syntax error"),
+        (policy("variables.x"), "validations[0].expression", "undeclared reference to 'variables'"),
+        (policy("params.x == 1"), "validations[0].expression", "undeclared reference to 'params'"),
+        (policy("request.foo == 1"), "validations[0].expression", "undefined field 'foo'"),
+        (policy(" "), "validations[0].expression", "Required value: expression is not specified"),
+        (policy({"expression": "true", "reason": "X"}), "validations[0].reason", 'Unsupported value: "X"'),
+        (policy({"expression": "true", "messageExpression": "1"}), "validations[0].messageExpression", "must evaluate to string but got int"),
+        (policy("true", variables=[{"name": "if", "expression": "1"}]), "variables[0].name", "must be a valid CEL identifier"),
+        (policy("true", matchConditions=[{"name": "a", "expression": "variables.x"}]), "matchConditions[0].expression", "undeclared reference to 'variables'"),
+        (policy("true", failurePolicy="X"), "failurePolicy", 'supported values: "Fail", "Ignore"'),
+        (policy("true", matchConstraints={}), "matchConstraints.resourceRules", "Required value"),
+        (policy("true", paramKind={"apiVersion": "a/b/c", "kind": "K"}), "paramKind.apiVersion", "unexpected GroupVersion string: a/b/c"),
+    ],
+)  # fmt: skip
+def test_policies_that_are_refused(made: Any, field: str, says: str) -> None:
+    (fault,) = judge_policy(filled(made))
+    assert fault.field == f"spec.{field}"
+    assert says in fault.message
+
+
+def test_variables_are_typed_in_what_follows() -> None:
+    variables = [
+        {"name": "a", "expression": "[1, 2]"},
+        {"name": "b", "expression": "variables.a[0] + 'x'"},
+    ]
+    (fault,) = judge_policy(filled(policy("true", variables=variables)))
+    assert "found no matching overload for '_+_' applied to '(int, string)'" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "says"),
+    [
+        ({"validationActions": []}, "validationActions", "Required value"),
+        ({"validationActions": ["Deny", "Warn"]}, "validationActions", "must not contain both Deny and Warn"),
+        ({"policyName": ""}, "policyName", "Required value"),
+        ({"paramRef": {"parameterNotFoundAction": "Deny"}}, "paramRef", "one of name or selector must be specified"),
+        ({"paramRef": {"name": "x"}}, "paramRef.parameterNotFoundAction", "Required value"),
+    ],
+)  # fmt: skip
+def test_bindings_that_are_refused(spec: Any, field: str, says: str) -> None:
+    made = binding(**spec)
+    made["spec"] |= spec
+    admission_binding(made)
+    (fault,) = judge_binding(made)
+    assert fault.field == f"spec.{field}"
+    assert says in fault.message
+
+
+def test_types_of_several_kinds() -> None:
+    rule = {
+        "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"],
+        "resources": ["deployments", "daemonsets", "deployments/scale"],
+    }  # fmt: skip
+    (found,) = warnings(policy("object.spec.replicas > 1", rules=[rule])["spec"], Registry())
+    assert found["fieldRef"] == "spec.validations[0].expression"
+    assert found["warning"] == (
+        "apps/v1, Kind=DaemonSet: ERROR: <input>:1:12: undefined field 'replicas'\n"
+        " | object.spec.replicas > 1\n | ...........^\n"
+    )
