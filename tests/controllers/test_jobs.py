@@ -372,3 +372,34 @@ def test_a_job_of_another_manager_is_left_alone() -> None:
         assert not (await world.client.get(JOB_REF)).get("status")
 
     play(scenario)
+
+
+def test_a_pod_that_is_deleted_counts_for_the_back_off() -> None:
+    async def scenario(world: Any) -> None:
+        await world.client.create(JOB, job_object())
+        (one,) = await running(world, 1)
+        await world.client.delete(ref_of(POD, one), grace=0)
+        await with_status(world, lambda s: s.get("failed") == 1)
+        await world.settled()
+        assert await world.find(POD) == []  # ten seconds have to pass
+
+    play(scenario)
+
+
+def test_what_runs_when_enough_have_succeeded_has_not_failed() -> None:
+    async def scenario(world: Any) -> None:
+        policy = {"rules": [{"succeededIndexes": "0"}]}
+        wish = job_object(
+            completions=3, parallelism=3, completionMode="Indexed", successPolicy=policy
+        )
+        await world.client.create(JOB, wish)
+        pods = {job_pods.index_of(one): one for one in await running(world, 3)}
+        await finish(world, pods[0])
+        job = await with_status(world, lambda s: s.get("completionTime"))
+        assert ended(job) == [
+            ("SuccessCriteriaMet", "SuccessPolicy"),
+            ("Complete", "SuccessPolicy"),
+        ]
+        assert (job["status"]["succeeded"], job["status"].get("failed")) == (1, None)
+
+    play(scenario)

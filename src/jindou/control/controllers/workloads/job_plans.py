@@ -368,14 +368,8 @@ def plan_finish(status: Object, tracking: Tracking, terminating: int, now: float
 
 def condition(end: End, now: float) -> Object:
     moment = times.text(now)
-    return {
-        "type": end.type,
-        "status": "True",
-        "lastProbeTime": moment,
-        "lastTransitionTime": moment,
-        "reason": end.reason,
-        "message": end.message,
-    }
+    when = {"lastProbeTime": moment, "lastTransitionTime": moment}
+    return {**end._asdict(), "status": "True", **when}
 
 
 def plan_suspension(look: Look, status: Object) -> tuple[Object, str]:
