@@ -195,14 +195,17 @@ class Connect:
         return answer
 
     def _service_url(self, namespace: str, name: str, scheme: str, port: str) -> str:
-        service = self._read(SERVICE, namespace, name)
-        wanted = service_port(service, port)
+        stored = self._store.get(f"core/endpoints/{namespace}/{name}")
+        endpoints = orjson.loads(stored.value) if stored else {}
+        nobody = Unavailable(f'no endpoints available for service "{name}"')
+        if not endpoints.get("subsets"):
+            raise nobody
+        wanted = service_port(self._read(SERVICE, namespace, name), port)
         if wanted is None:
             raise Unavailable(f'no service port "{port}" found for service "{name}"')
-        stored = self._store.get(f"core/endpoints/{namespace}/{name}")
-        backends = backends_of(orjson.loads(stored.value) if stored else {}, wanted)
+        backends = backends_of(endpoints, wanted)
         if not backends:
-            raise Unavailable(f'no endpoints available for service "{name}"')
+            raise nobody
         return f"{scheme or 'http'}://{random.choice(backends)}"
 
 

@@ -32,6 +32,10 @@ JSON: Headers = (
 METRICS: Headers = (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"),)
 YEAR = "public, max-age=31536000, immutable"
 WORTH_PACKING = 128 * 1024
+STORED = {
+    "apiserver_resource_objects": "Objects that are kept, by kind.",
+    "apiserver_storage_objects": "The same, under the name that older charts ask for.",
+}
 PATHS = (
     "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
     "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version",
@@ -192,13 +196,15 @@ class Documents:
         return "\n".join([*lines, ""]).encode()
 
     def _stored(self) -> Iterable[str]:
-        name = "apiserver_storage_objects"
-        yield from metering.head(name, "gauge", "Objects that are kept, by kind.")
         kinds = {resource.prefix: resource for resource in self._registry.all() if resource.stored}
-        for prefix, resource in sorted(kinds.items()):
-            kind = resource.storage or resource.kind
-            count = len(self._store.scan(prefix).items)
-            yield f'{name}{{group="{kind.group}",resource="{kind.plural}"}} {count}'
+        counts = {
+            resource.storage or resource.kind: len(self._store.scan(prefix).items)
+            for prefix, resource in sorted(kinds.items())
+        }
+        for name, says in STORED.items():
+            yield from metering.head(name, "gauge", says)
+            for kind, count in counts.items():
+                yield f'{name}{{group="{kind.group}",resource="{kind.plural}"}} {count}'
         yield "# TYPE jindou_store_revision counter"
         yield f"jindou_store_revision {self._store.revision}"
 

@@ -6,7 +6,6 @@ Source: https://kubernetes.io/docs/reference/using-api/api-concepts/
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
@@ -18,9 +17,9 @@ from jindou.control.api.access import reviews
 from jindou.control.api.access.guard import Access, User
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.engine import actions, admitting, encoding, lists, patches
-from jindou.control.api.engine.calls import Call, call_of, delete_options, flag
+from jindou.control.api.engine.calls import Call, call_of, delete_options, flag, one
 from jindou.control.api.engine.commits import Written
-from jindou.control.api.engine.decoding import check_kind, fit, parse
+from jindou.control.api.engine.decoding import check_kind, check_options, fit, parse
 from jindou.control.api.engine.pods import BINDING
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.engine.watches import start_of
@@ -29,6 +28,7 @@ from jindou.control.api.wire import connections, measured, messages, negotiation
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
 from jindou.control.api.wire.forwarding import Elsewhere
+from jindou.control.api.wire.marks import Marks
 from jindou.control.api.wire.negotiation import Form, accepted, warnings_of
 from jindou.control.api.wire.parameters import included, list_query, number, selection_of
 from jindou.control.api.wire.routes import Route, Routes
@@ -43,8 +43,10 @@ from jindou.objects.errors import (
     TooLarge,
 )
 from jindou.objects.kinds import Object
+from jindou.objects.selectors import parse_fields
 from jindou.transport import (
     Answer,
+    BodyBroken,
     BodyTooLarge,
     Headers,
     Request,
@@ -61,7 +63,6 @@ JSON_HEADERS: Headers = (
 CONNECT = frozenset({"exec", "attach", "portforward", "log", "proxy"})
 ALWAYS_CREATE = frozenset({"exec", "attach", "portforward"})
 LIMIT = 3 * 1024 * 1024
-LONGEST_AUDIT = 64
 Report = Callable[[Exception, Any], None]
 Read = Callable[[Route, Request], Answer | Awaitable[Answer]]
 
@@ -90,8 +91,7 @@ class Requests:
         self._report = report
         self._routes = Routes(engine.registry)
         self._meter = documents.meter
-        self._audit = str(uuid.uuid4())[:24]  # and a count, which is cheaper than chance
-        self._audits = 0
+        self._marks = Marks()
 
     def __call__(self, request: Request) -> Answer | Awaitable[Answer]:
         began = perf_counter()
@@ -107,6 +107,8 @@ class Requests:
         self._meter.began(request.method)
         try:
             found = await answer
+        except BodyBroken as error:
+            found = self._failure(BadRequest(str(error)), request)
         except BodyTooLarge:
             found = self._failure(TooLarge(f"Request entity too large: limit is {LIMIT}"), request)
         except Exception as error:
@@ -117,11 +119,8 @@ class Requests:
 
     def _told(self, answer: Answer, request: Request, began: float) -> Answer:
         self._meter.note(self._routes.find(request.path), request.method, answer, began)
-        audit = request.headers.get("audit-id", "")[:LONGEST_AUDIT]
-        if not audit:
-            self._audits += 1
-            audit = f"{self._audit}{self._audits:012x}"
-        answer.headers = (*answer.headers, ("Audit-Id", audit))
+        headers = answer.headers
+        answer.headers = self._marks.on(request, headers, headers is JSON_HEADERS)
         return answer
 
     def _failure(self, error: Exception, request: Request) -> Response:
@@ -172,15 +171,20 @@ class Requests:
             return self._connected(user, route, request)
         asked = method == "GET" and not route.name and flag(request.query, "watch")
         verb = route.verb(method, asked)
-        self._allow(user, route, verb)
+        self._allow(user, route, verb, request)
         if verb == "watch":
             return self._watch(route, request)
         if verb in ("get", "list"):
             return self._read(verb, route, request)
         return self._write(verb, user, route, request)
 
-    def _allow(self, user: User, route: Route, verb: str) -> None:
-        self._access.check(user, route.asked(verb))
+    def _allow(self, user: User, route: Route, verb: str, request: Request | None = None) -> None:
+        """A list of one object by its name is a matter of that name."""
+        asked = route.asked(verb)
+        if request is not None and (fields := one(request.query, "fieldSelector")):
+            named = [f.value for f in parse_fields(fields) if f.path == "metadata.name" and f.equal]
+            asked = asked._replace(fields=fields, name=asked.name or (named[0] if named else ""))
+        self._access.check(user, asked)
         if not route.offers(verb):
             raise MethodNotAllowed(
                 "the server does not allow this method on the requested resource"
@@ -381,7 +385,7 @@ class Requests:
                 raise BadRequest(
                     "couldn't get version/kind; json parse error: expected DeleteOptions"
                 )
-            given = value
+            given = check_options(value)
         options = delete_options(given, query)
         call = Call(user)
         if verb == "deletecollection":
