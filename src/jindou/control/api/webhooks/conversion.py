@@ -77,7 +77,10 @@ class Conversion:
 
     def found(self, resource: Resource, value: bytes) -> bytes:
         """The bytes in the version of `resource`; they have been prepared."""
-        return self._kept[value, resource.kind.api_version]
+        found = self._kept.get((value, resource.kind.api_version))
+        if found is None:
+            raise Refused(f"an object has not been converted to {resource.kind.api_version} yet")
+        return found
 
     async def stored(self, resource: Resource, obj: Object) -> Object:
         """An object in the version that is kept."""
