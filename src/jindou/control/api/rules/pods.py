@@ -387,5 +387,5 @@ def handler_faults(held: Object, at: str, kinds: Sequence[str]) -> list[Fault]:
 
 def template(held: Object | None, at: str) -> list[Fault]:
     held = held or {}
-    found = labels((held.get("metadata") or {}).get("labels"), f"{at}.metadata.labels")
+    found = labels((held.get("metadata") or {}).get("labels"), f"{at}.labels")
     return found + spec(held.get("spec") or {}, f"{at}.spec")

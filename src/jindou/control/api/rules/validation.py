@@ -6,12 +6,16 @@ reference, and the answers of kube-apiserver to wrong objects.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jindou.control.api.rules import (
+    addresses,
     autoscaling,
     batch,
+    certificates,
     claims,
     names,
     network,
@@ -20,6 +24,7 @@ from jindou.control.api.rules import (
     quotas,
     roles,
     services,
+    storage,
     updates,
     webhooks,
     workloads,
@@ -32,8 +37,9 @@ RBAC = roles.GROUP
 WEBHOOKS = "admissionregistration.k8s.io"
 NAME_RULES: dict[tuple[str, str], Callable[[str], str]] = {
     ("apiregistration.k8s.io", "APIService"): names.path_segment,
+    (certificates.GROUP, "CertificateSigningRequest"): lambda name: "",
     ("", "Namespace"): names.label,
-    ("", "Service"): names.label_1035,
+    ("", "Service"): names.label,
     **{
         (RBAC, kind): names.path_segment
         for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
@@ -58,12 +64,28 @@ RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
     (RBAC, "ClusterRoleBinding"): roles.cluster_role_binding,
     ("scheduling.k8s.io", "PriorityClass"): policies.priority_class,
     ("node.k8s.io", "RuntimeClass"): policies.runtime_class,
+    (certificates.GROUP, "CertificateSigningRequest"): certificates.signing_request,
     ("", "LimitRange"): quotas.limit_range,
     ("", "ResourceQuota"): quotas.resource_quota,
     ("discovery.k8s.io", "EndpointSlice"): network.endpoint_slice,
     ("networking.k8s.io", "NetworkPolicy"): network.network_policy,
     ("networking.k8s.io", "Ingress"): network.ingress,
     ("", "PersistentVolumeClaim"): claims.claim,
+    ("", "PersistentVolume"): storage.volume,
+    ("", "ReplicationController"): workloads.replication_controller,
+    ("", "PodTemplate"): workloads.pod_template,
+    ("apps", "ControllerRevision"): workloads.controller_revision,
+    ("", "Endpoints"): addresses.endpoints,
+    ("", "Event"): addresses.event,
+    ("events.k8s.io", "Event"): addresses.event,
+    ("networking.k8s.io", "IPAddress"): addresses.ip_address,
+    ("networking.k8s.io", "ServiceCIDR"): addresses.service_cidr,
+    ("networking.k8s.io", "IngressClass"): addresses.ingress_class,
+    ("coordination.k8s.io", "Lease"): addresses.lease,
+    ("storage.k8s.io", "CSINode"): storage.csi_node,
+    ("storage.k8s.io", "CSIStorageCapacity"): storage.capacity,
+    ("storage.k8s.io", "VolumeAttachment"): storage.attachment,
+    ("storage.k8s.io", "VolumeAttributesClass"): storage.attributes_class,
     ("storage.k8s.io", "StorageClass"): claims.storage_class,
     ("policy", "PodDisruptionBudget"): claims.disruption_budget,
     ("autoscaling", "HorizontalPodAutoscaler"): autoscaling.autoscaler,
@@ -186,21 +208,13 @@ NEEDED = {
 
 
 def secret_type(obj: Object) -> list[Fault]:
-    import base64
-    import binascii
-
     found = []
-    for key, value in (obj.get("data") or {}).items():
-        try:
-            base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError, TypeError):
-            found.append(
-                invalid(f"data[{key}]", "<secret contents redacted>", "illegal base64 data")
-            )
     kind = obj.get("type", "")
     for key in NEEDED.get(kind, ()):
         if key not in (obj.get("data") or {}):
             found.append(required(f"data[{key}]"))
+        elif key.startswith(".docker") and (wrong := unread(obj["data"][key])):
+            found.append(invalid(f"data[{key}]", "<secret contents redacted>", wrong))
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & set(
         obj.get("data") or {}
     ):
@@ -210,3 +224,16 @@ def secret_type(obj: Object) -> list[Fault]:
     ).get("kubernetes.io/service-account.name"):
         found.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
     return found
+
+
+def unread(text: str) -> str:
+    """Why the bytes are no JSON object, or ""."""
+    try:
+        held = json.loads(base64.b64decode(text))
+    except ValueError:
+        return "invalid character looking for beginning of value"
+    return (
+        ""
+        if isinstance(held, dict)
+        else "json: cannot unmarshal into Go value of type map[string]interface {}"
+    )

@@ -200,3 +200,33 @@ def _daemon_strategy(strategy: Object) -> list[Fault]:
         says = "cannot be 0 when maxSurge is 0"
         found.append(required(f"{at}.rollingUpdate.maxUnavailable", says))
     return found
+
+
+def replication_controller(obj: Object) -> list[Fault]:
+    spec = obj.get("spec") or {}
+    found = counted(spec, "replicas", "minReadySeconds")
+    selector, template = spec.get("selector"), spec.get("template")
+    if not selector:
+        found.append(required("spec.selector"))
+    if template is None:
+        return [*found, required("spec.template")]
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if selector and not selector.items() <= labels.items():
+        says = "`selector` does not match template `labels`"
+        found.append(invalid("spec.template.metadata.labels", labels, says))
+    return [*found, *pods.template(template, "spec.template"), *restart_policy(spec, ("Always",))]
+
+
+def pod_template(obj: Object) -> list[Fault]:
+    return pods.template(obj.get("template"), "template")
+
+
+def controller_revision(obj: Object) -> list[Fault]:
+    found = []
+    if obj.get("data") is None:
+        found.append(required("data", "data is mandatory"))
+    elif not isinstance(obj["data"], dict):
+        found.append(required("data", "data must be a valid JSON object"))
+    if (revision := obj.get("revision", 0)) < 0:
+        found.append(invalid("revision", revision, "must be greater than or equal to 0"))
+    return found

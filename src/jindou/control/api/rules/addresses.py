@@ -1,0 +1,143 @@
+"""Rules of what says who is where: Endpoints, addresses, their ranges, ingress classes, leases, events."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from jindou.control.api.rules.names import invalid, label, required, too_long, unsupported
+from jindou.objects.errors import Fault
+from jindou.objects.kinds import Object
+
+PORT = "must be between 1 and 65535, inclusive"
+IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+PROTOCOLS = ("SCTP", "TCP", "UDP")
+CONTROLLER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/\S+")
+LONGEST_CONTROLLER = 250
+
+
+def endpoints(obj: Object) -> list[Fault]:
+    return [
+        fault
+        for n, subset in enumerate(obj.get("subsets") or ())
+        for fault in _subset(subset, f"subsets[{n}]")
+    ]
+
+
+def _subset(subset: Object, at: str) -> Iterator[Fault]:
+    if not subset.get("addresses") and not subset.get("notReadyAddresses"):
+        yield required(at, "must specify `addresses` or `notReadyAddresses`")
+    for part in ("addresses", "notReadyAddresses"):
+        for n, address in enumerate(subset.get(part) or ()):
+            yield from _reachable(address.get("ip") or "", f"{at}.{part}[{n}].ip")
+    ports = subset.get("ports") or ()
+    for n, port in enumerate(ports):
+        field, name = f"{at}.ports[{n}]", port.get("name") or ""
+        if not name and len(ports) > 1:
+            yield required(f"{field}.name")
+        elif name and (wrong := label(name)):
+            yield invalid(f"{field}.name", name, wrong)
+        if not 1 <= (port.get("port") or 0) <= 65535:
+            yield invalid(f"{field}.port", port.get("port") or 0, PORT)
+        if port.get("protocol", "TCP") not in PROTOCOLS:
+            yield unsupported(f"{field}.protocol", port["protocol"], PROTOCOLS)
+
+
+def _reachable(text: str, at: str) -> Iterator[Fault]:
+    """A loopback address is refused by the original; here the API itself may have no other."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        yield invalid(at, text, IP)
+        yield invalid(at, text, "must be a valid IP address")
+        return
+    if address.is_unspecified:
+        yield invalid(at, text, f"may not be unspecified ({text})")
+    if address.is_link_local:
+        yield invalid(at, text, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
+    if address.is_multicast:
+        yield invalid(at, text, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")  # fmt: skip
+
+
+def ip_address(obj: Object) -> list[Fault]:
+    found: list[Fault] = []
+    name = obj["metadata"].get("name") or ""
+    try:
+        canonical = str(ipaddress.ip_address(name))
+        if canonical != name:
+            found.append(invalid("metadata.name", name, f"must be a canonical IP address ({canonical})"))  # fmt: skip
+    except ValueError:
+        found.append(invalid("metadata.name", name, IP))
+    parent = (obj.get("spec") or {}).get("parentRef")
+    if parent is None:
+        return [*found, required("spec.parentRef")]
+    found += [required(f"spec.parentRef.{n}") for n in ("resource", "name") if not parent.get(n)]
+    return found
+
+
+def service_cidr(obj: Object) -> list[Fault]:
+    cidrs = (obj.get("spec") or {}).get("cidrs") or []
+    if not cidrs:
+        return [required("spec.cidrs", "at least one CIDR required")]
+    found, families = [], []
+    for n, text in enumerate(cidrs):
+        try:
+            families.append(ipaddress.ip_network(text).version)
+        except ValueError:
+            found.append(invalid(f"spec.cidrs[{n}]", text, CIDR))
+    if len(set(families)) < len(families):
+        says = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+        found.append(invalid("spec.cidrs", cidrs, says))
+    return found
+
+
+def ingress_class(obj: Object) -> list[Fault]:
+    name = (obj.get("spec") or {}).get("controller") or ""
+    if not name:
+        return [required("spec.controller")]
+    found = []
+    if len(name) > LONGEST_CONTROLLER:
+        found.append(too_long("spec.controller", LONGEST_CONTROLLER))
+    if not CONTROLLER.fullmatch(name):
+        says = 'must be a domain-prefixed path (such as "acme.io/foo")'
+        found.append(invalid("spec.controller", name, says))
+    return found
+
+
+def lease(obj: Object) -> list[Fault]:
+    spec = obj.get("spec") or {}
+    found = []
+    seconds, moves = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if seconds is not None and seconds <= 0:
+        found.append(invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
+    if moves is not None and moves < 0:
+        says = "must be greater than or equal to 0"
+        found.append(invalid("spec.leaseTransitions", moves, says))
+    return found
+
+
+def event(obj: Object) -> list[Fault]:
+    """Of core/v1; an object without a namespace has its events in the default one."""
+    about = obj.get("involvedObject") or obj.get("regarding") or {}
+    where, namespace = about.get("namespace") or "", obj["metadata"].get("namespace") or ""
+    if where != namespace and not (not where and namespace == "default"):
+        says = "does not match event.namespace"
+        return [invalid("involvedObject.namespace", where, says)]
+    if obj.get("apiVersion") != "events.k8s.io/v1":
+        return []
+    return list(_told(obj))
+
+
+def _told(event: Object) -> Iterator[Fault]:
+    for name in ("eventTime", "reportingController", "reportingInstance", "action", "reason"):
+        if not event.get(name):
+            yield required(name)
+    for name in ("reportingInstance", "action", "reason"):
+        if len(event.get(name) or "") > 128:
+            yield invalid(name, "", "can have at most 128 characters")
+    if event.get("type") not in ("Normal", "Warning"):
+        yield invalid("type", "", f"has invalid value: {event.get('type') or ''}")
+    if len(event.get("note") or "") > 1024:
+        yield invalid("note", "", "can have at most 1024 bytes")

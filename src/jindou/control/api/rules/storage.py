@@ -1,0 +1,150 @@
+"""Rules of storage that is there, and of those who provide it: volumes, drivers, attachments, classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from jindou.control.api.rules.claims import MODES
+from jindou.control.api.rules.names import (
+    QUALIFIED_SAYS,
+    duplicate,
+    invalid,
+    qualified,
+    required,
+    subdomain,
+    too_long,
+    unsupported,
+)
+from jindou.control.api.rules.updates import NOT_SOURCE
+from jindou.objects.errors import Fault
+from jindou.objects.kinds import Object
+
+DRIVER = 63  # bytes of a driver's name
+RECLAIM = ("Delete", "Recycle", "Retain")
+NEEDED = (
+    ("nfs", "server"),
+    ("nfs", "path"),
+    ("local", "path"),
+    ("csi", "driver"),
+    ("csi", "volumeHandle"),
+)
+ONE_SOURCE = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+
+
+def volume(obj: Object) -> list[Fault]:
+    return list(_volume(obj.get("spec") or {}))
+
+
+def _volume(spec: Object) -> Iterator[Fault]:
+    if not spec.get("accessModes"):
+        yield required("spec.accessModes")
+    for mode in spec.get("accessModes") or ():
+        if mode not in MODES:
+            yield unsupported("spec.accessModes", mode, MODES)
+    capacity = spec.get("capacity")
+    if not capacity:
+        yield required("spec.capacity")
+    if set(capacity or ()) != {"storage"}:
+        yield unsupported("spec.capacity", capacity, ("storage",))
+    sources = [name for name in spec if name not in NOT_SOURCE]
+    if not sources:
+        yield required("spec", "must specify a volume type")
+    host = spec.get("hostPath")
+    if host is not None:
+        path = host.get("path") or ""
+        if not path:
+            yield required("spec.hostPath.path")
+        elif ".." in path.split("/"):
+            yield invalid("spec.hostPath.path", path, "must not contain '..'")
+    for source, field in NEEDED:
+        if spec.get(source) is not None and not spec[source].get(field):
+            yield required(f"spec.{source}.{field}")
+    if spec.get("local") is not None and not spec.get("nodeAffinity"):
+        yield required("spec.nodeAffinity", "Local volume requires node affinity")
+    policy = spec.get("persistentVolumeReclaimPolicy")
+    if policy and policy not in RECLAIM:
+        yield unsupported("spec.persistentVolumeReclaimPolicy", policy, RECLAIM)
+    mode = spec.get("volumeMode")
+    if mode not in (None, "Block", "Filesystem"):
+        yield unsupported("spec.volumeMode", mode, ("Block", "Filesystem"))
+    name = spec.get("storageClassName")
+    if name and (wrong := subdomain(name)):
+        yield invalid("spec.storageClassName", name, wrong)
+
+
+def provisioner(name: str) -> list[Fault]:
+    if not name:
+        return [required("provisioner")]
+    wrong = qualified(name.lower())
+    return [invalid("provisioner", name.lower(), wrong)] if wrong else []
+
+
+def driver_name(name: str, at: str) -> Iterator[Fault]:
+    if not name:
+        yield required(at)
+        return
+    if len(name) > DRIVER:
+        yield too_long(at, DRIVER)
+    if wrong := subdomain(name.lower()):
+        yield invalid(at, name, wrong)
+
+
+def csi_node(obj: Object) -> list[Fault]:
+    return list(_drivers((obj.get("spec") or {}).get("drivers") or ()))
+
+
+def _drivers(drivers: Sequence[Object]) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for n, driver in enumerate(drivers):
+        at, name = f"spec.drivers[{n}]", driver.get("name") or ""
+        yield from driver_name(name, f"{at}.name")
+        if name and name in seen:
+            yield duplicate(f"{at}.name", name)
+        seen.add(name)
+        if not driver.get("nodeID"):
+            yield required(f"{at}.nodeID")
+        keys: set[str] = set()
+        for key in driver.get("topologyKeys") or ():
+            if not key:
+                yield required(at)
+                yield invalid(at, key, "name part must be non-empty")
+                yield invalid(at, key, QUALIFIED_SAYS)
+            elif wrong := qualified(key):
+                yield invalid(at, key, wrong)
+            if key in keys:
+                yield duplicate(at, key)
+            keys.add(key)
+
+
+def attachment(obj: Object) -> list[Fault]:
+    return list(_attachment(obj.get("spec") or {}))
+
+
+def _attachment(spec: Object) -> Iterator[Fault]:
+    source = spec.get("source") or {}
+    given = [name for name in ("inlineVolumeSpec", "persistentVolumeName") if source.get(name) is not None]  # fmt: skip
+    if len(given) != 1:
+        yield required("spec.source", ONE_SOURCE)
+    elif given == ["persistentVolumeName"]:
+        at, name = "spec.source.persistentVolumeName", source["persistentVolumeName"]
+        if not name:
+            yield required(at, "must specify non empty persistentVolumeName")
+        if wrong := subdomain(name):
+            yield invalid(at, name, wrong)
+    if wrong := subdomain(spec.get("nodeName") or ""):
+        yield invalid("spec.nodeName", spec.get("nodeName") or "", wrong)
+    yield from driver_name(spec.get("attacher") or "", "spec.attacher")
+
+
+def attributes_class(obj: Object) -> list[Fault]:
+    found = list(driver_name(obj.get("driverName") or "", "driverName"))
+    if not obj.get("parameters"):
+        found.append(required("parameters", "must contain at least one key/value pair"))
+    return found
+
+
+def capacity(obj: Object) -> list[Fault]:
+    name: Any = obj.get("storageClassName") or ""
+    wrong = subdomain(name)
+    return [invalid("storageClassName", name, wrong)] if wrong else []
