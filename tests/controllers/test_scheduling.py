@@ -230,7 +230,11 @@ def test_a_pod_that_fits_nowhere_is_told_why_and_placed_when_it_does():
 
         await world.until(lambda: refused("no nodes available to schedule pods"))
         await add_node(world.client, "small", cpu="1")
-        await world.until(lambda: refused("0/1 nodes are available: 1 Insufficient cpu."))
+        said = (
+            "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: "
+            "1 No preemption victims found for incoming pod."
+        )
+        await world.until(lambda: refused(said))
 
         async def told():
             return any(

@@ -15,7 +15,7 @@ from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake, times
 from jindou.objects.errors import Conflict, NotFound
-from jindou.objects.kinds import Kind, Object, Ref, ref_of
+from jindou.objects.kinds import Kind, Object, Ref
 
 if TYPE_CHECKING:
     from cryptography.x509 import CertificateSigningRequest

@@ -19,12 +19,15 @@ from jindou.control.controllers.scheduling.cluster import Cluster
 from jindou.control.controllers.scheduling.demands import Demand, demand_of
 from jindou.control.controllers.scheduling.filters import message, plan_feasible
 from jindou.control.controllers.scheduling.line import Line, Waiting
+from jindou.control.controllers.scheduling.nominations import Nomination, Nominations
+from jindou.control.controllers.scheduling.preemption import Budget, Choice, plan_preemption
 from jindou.control.controllers.scheduling.scores import plan_best
-from jindou.objects.errors import CloudError, NotFound
-from jindou.objects.kinds import NAMESPACE, NODE, POD, Object, Ref
+from jindou.objects.errors import CloudError, Conflict, NotFound
+from jindou.objects.kinds import NAMESPACE, NODE, POD, Kind, Object, Ref
 
 log = logging.getLogger("jindou.controllers")
 
+BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AT_ONCE = 64  # bindings under way
 AFTER_FAILURE = 1.0
 GATED = "Scheduling is blocked due to non-empty scheduling gates"
@@ -39,6 +42,7 @@ class Scheduler:
         self._names = frozenset(names)
         self._cluster = Cluster()
         self._line = Line()
+        self._nominations = Nominations()
         self._work = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._bindings: set[asyncio.Task[None]] = set()
@@ -54,6 +58,7 @@ class Scheduler:
         informers.of(NODE).on_change(self._node_changed)
         informers.of(NAMESPACE).on_change(self._namespace_changed)
         self._pods.on_change(self._pod_changed)
+        self._budgets = informers.of(BUDGET)
         self._claims = Claims(informers, self._helped)
 
     @property
@@ -94,6 +99,7 @@ class Scheduler:
 
     def _forget(self, uid: str) -> None:
         self._line.remove(uid)
+        self._nominations.forget(uid)
         self._gated.pop(uid, None)
         self._told.pop(uid, None)
         self._assumed.discard(uid)
@@ -108,6 +114,7 @@ class Scheduler:
         self._assumed.discard(uid)
         self._told.pop(uid, None)
         self._line.remove(uid)
+        self._nominations.forget(uid)
         demand = demand_of(new)
         self._cluster.place(demand, demand.node_name)
         if not confirmed:
@@ -124,7 +131,11 @@ class Scheduler:
         self._gated.pop(uid, None)
         if uid in self._line and old is not None and not _differs(old, new):
             return
-        self._line.add(demand_of(new))
+        demand = demand_of(new)
+        nominated = (new.get("status") or {}).get("nominatedNodeName")
+        if nominated and self._nominations.of(uid) is None:
+            self._nominations.keep(Nomination(demand, nominated))
+        self._line.add(demand)
         self._work.set()
 
     def _helped(self) -> None:
@@ -187,7 +198,8 @@ class Scheduler:
             self._missing, where = self._claims.look(demand)
             if self._missing:
                 return None
-        found, self._why, _ = plan_feasible(demand, self._cluster)
+        with self._nominations.counted(self._cluster, demand):
+            found, self._why, _ = plan_feasible(demand, self._cluster)
         if where:
             reachable = [node for node in found if not out_of_reach(node, where)]
             self._why[CONFLICT] += len(found) - len(reachable)
@@ -249,6 +261,8 @@ class Scheduler:
             text = f"0/{total} nodes are available: {self._missing}."
         else:
             text = message(total, self._why)
+            if total:
+                text += f" preemption: {await self._preempt(client, demand)}"
         self._line.step_aside(waiting, asyncio.get_running_loop().time())
         meta = {"name": demand.name, "namespace": demand.namespace, "uid": demand.uid}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
@@ -259,6 +273,69 @@ class Scheduler:
         held = self._pods.get(demand.namespace, demand.name)
         if held is not None:
             await self._tell(client, held, "Unschedulable", text)
+
+    # ------------------------------------------------------------ preempting
+
+    async def _preempt(self, client: Client, demand: Demand) -> str:
+        """Make room for a Pod by sending less important ones away; says why not."""
+        pod = self._pods.get(demand.namespace, demand.name)
+        if pod is None or pod["metadata"]["uid"] != demand.uid:
+            return "the pod is gone."
+        if pod["spec"].get("preemptionPolicy") == "Never":
+            return "not eligible due to preemptionPolicy=Never."
+        held = self._nominations.of(demand.uid)
+        if held is not None and any(map(self._cluster.holds, held.victims)):
+            return "not eligible due to a terminating pod on the nominated node."
+        budgets = [one for obj in self._budgets.all() if (one := Budget.of(obj)) is not None]
+        with self._nominations.counted(self._cluster, demand):
+            choice, why = plan_preemption(demand, self._cluster, budgets, self._started)
+        if choice is None:
+            self._nominations.forget(demand.uid)
+            return message(len(self._cluster.usable()), why)
+        await self._make_room(client, pod, demand, choice)
+        return (
+            f"0/{len(self._cluster.usable())} nodes are available: waiting for node {choice.node}."
+        )
+
+    def _started(self, demand: Demand) -> float:
+        pod = self._pods.get(demand.namespace, demand.name) or {}
+        return times.parse((pod.get("status") or {}).get("startTime")) or times.now()
+
+    async def _make_room(self, client: Client, pod: Object, demand: Demand, choice: Choice) -> None:
+        for other in self._nominations.less_important(demand, choice.node):
+            self._nominations.forget(other.uid)
+            await self._nominate(client, other, None)
+        victims = frozenset(victim.uid for victim in choice.victims)
+        self._nominations.keep(Nomination(demand, choice.node, victims))
+        await asyncio.gather(*(self._send_away(client, pod, one) for one in choice.victims))
+        await self._nominate(client, demand, choice.node)
+
+    async def _send_away(self, client: Client, pod: Object, victim: Demand) -> None:
+        ref = Ref(POD, victim.namespace, victim.name)
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "lastTransitionTime": times.text(),
+            "reason": "PreemptionByScheduler",
+            "message": "default-scheduler: preempting to accommodate a higher priority pod",
+        }
+        changes = {"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}
+        meta = {"name": victim.name, "namespace": victim.namespace, "uid": victim.uid}
+        try:
+            await client.patch(ref, changes, "status", how="strategic")
+            await client.delete(ref, uid=victim.uid)
+        except (NotFound, Conflict):
+            return
+        about = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
+        text = f"Preempted by pod {pod['metadata']['uid']} on node {victim.node_name}"
+        self._events.event(client, about, "Preempted", text)
+
+    async def _nominate(self, client: Client, demand: Demand, node: str | None) -> None:
+        changes = {"metadata": {"uid": demand.uid}, "status": {"nominatedNodeName": node}}
+        try:
+            await client.patch(Ref(POD, demand.namespace, demand.name), changes, "status")
+        except CloudError as error:
+            log.debug("the node of %s was not nominated: %s", demand.name, error)
 
     async def _tell_gated(self, client: Client, pod: Object) -> None:
         scheduled = conditions.find(pod, "PodScheduled")

@@ -216,7 +216,7 @@ class Rights:
 
     def _node_may(self, user: User, asked: Asked) -> bool:
         node = nodes.name_of(user.name, user.groups)
-        if not node or asked.path:
+        if not node or asked.path or asked.name == NO_NAME:
             return False
         verb, group, resource, namespace, name, _, fields = asked
         decided = nodes.decide(self._store, node, verb, group, resource, namespace, name, fields)

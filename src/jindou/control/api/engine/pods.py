@@ -36,7 +36,8 @@ def bound(pod: Object, binding: Object) -> Object:
             **(changed["metadata"].get("annotations") or {}),
             **notes,
         }
-    conditions = changed.setdefault("status", {}).setdefault("conditions", [])
+    changed.setdefault("status", {}).pop("nominatedNodeName", None)
+    conditions = changed["status"].setdefault("conditions", [])
     scheduled = {
         "type": "PodScheduled",
         "status": "True",
