@@ -295,6 +295,23 @@ def test_73_what_a_webhook_adds_is_defaulted_and_owned_by_nobody(desk: Desk) -> 
     assert list(entry["fieldsV1"]["f:spec"]["f:containers"]) == ['k:{"name":"c"}']
 
 
+def test_73_the_plugins_of_the_server_look_again_at_what_a_webhook_added(desk: Desk) -> None:
+    limits = {"limits": [{"type": "Container", "default": {"cpu": "1"}}]}
+    path = f"/api/v1/namespaces/{desk.ns}"
+    desk.api.make(f"{path}/limitranges", {"metadata": {"name": "l"}, "spec": limits})
+    container = {"name": "added", "image": "i:1"}
+    desk.hooks["/m"] = lambda review: allow(
+        review, [{"op": "add", "path": "/spec/containers/-", "value": container}]
+    )
+    desk.configure("mutating", desk.hook("/m", "pods"))
+    spec = {"containers": [{"name": "c", "image": "i:1"}]}
+    made = desk.api.make(f"{path}/pods", {"metadata": {"name": "p"}, "spec": spec})
+    first, added = made["spec"]["containers"]
+    assert added["resources"]["limits"] == first["resources"]["limits"] == {"cpu": "1"}
+    mounts = [mount["mountPath"] for mount in added["volumeMounts"]]
+    assert mounts == ["/var/run/secrets/kubernetes.io/serviceaccount"]
+
+
 def test_73_objects_and_namespaces_are_selected(desk: Desk) -> None:
     desk.hooks["/v"] = lambda review: deny(review, "selected")
     desk.configure("validating", desk.hook("/v", objectSelector={"matchLabels": {"a": "b"}}))

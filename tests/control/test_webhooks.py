@@ -15,6 +15,7 @@ from jindou.control.api.admission import matching
 from jindou.control.api.admission.chain import Chain, Place, Review
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.webhooks import clients, conversion, reviews
+from jindou.control.api.webhooks.admission import same
 from jindou.control.store import Store
 from jindou.objects.errors import Forbidden, InternalError
 from jindou.objects.kinds import CONFIG_MAP, POD, Kind, Object, Ref
@@ -423,3 +424,8 @@ def test_what_is_asked_for_now_is_never_what_is_let_go(tmp_path: Path) -> None:
 def test_an_error_without_a_reason_has_none_on_the_wire() -> None:
     assert "reason" not in status.of(conversion.Refused("x"))
     assert status.of(InternalError("x"))["reason"] == "InternalError"
+
+
+def test_true_is_another_value_than_one() -> None:
+    assert same({"a": 1, "b": []}, {"b": [], "a": 1})
+    assert not same({"a": 1}, {"a": True})

@@ -266,7 +266,7 @@ class MutatingWebhooks(Webhooks):
             raise internal(str(error)) from None
         if not isinstance(patched, dict):
             raise internal(f'admission webhook "{name}" left no object')
-        if patched == shown.object:
+        if same(patched, shown.object):
             return False
         if shown is not review:
             patched = await translated(asking.resource, review.resource, patched)
@@ -311,6 +311,12 @@ class ValidatingWebhooks(Webhooks):
             await asyncio.gather(*(one(asking) for asking in asked))
         if errors:
             raise errors[0]
+
+
+def same(one: Object, other: Object) -> bool:
+    """To Python, 1 and true are equal."""
+    sort = orjson.OPT_SORT_KEYS
+    return one == other and orjson.dumps(one, option=sort) == orjson.dumps(other, option=sort)
 
 
 def parts(
