@@ -21,7 +21,7 @@ for (const verb of ['add', 'update', 'delete']) {
     tells.emit(told.at(-1));
   });
 }
-informer.on('error', (error) => tells.emit('error', error));
+informer.on('error', (error) => error.type === 'aborted' || tells.emit('error', error)); // stop aborts
 await informer.start();
 const heard = async (words) => told.includes(words) || (await once(tells, words));
 
