@@ -64,6 +64,8 @@ class Allocation:
         for port in spec.get("ports") or ():
             if port.get("nodePort"):
                 self._take(key, (port["nodePort"], port.get("protocol", "TCP")))
+        if health := spec.get("healthCheckNodePort"):
+            self._take(key, (health, "TCP"))
 
     def _take(self, key: str, what: str | tuple[int, str]) -> None:
         self._owners[what] = key
@@ -88,6 +90,7 @@ class Allocation:
         faults = self._families(spec)
         faults = faults or self._assign_addresses(key, spec)
         faults = faults or self._assign_ports(key, spec, before)
+        faults = faults or self._assign_health(key, spec, before)
         if faults:
             self.settle(key)
         return faults
@@ -200,6 +203,22 @@ class Allocation:
                 port["nodePort"] = number
                 asked.add(number)
             self._take(key, (number, protocol))
+        return []
+
+    def _assign_health(self, key: str, spec: Object, before: Object) -> list[Fault]:
+        """Where a balancer of local traffic asks whether there is a Pod on the node."""
+        local = spec.get("externalTrafficPolicy") == "Local"
+        if spec.get("type") != "LoadBalancer" or not local:
+            spec.pop("healthCheckNodePort", None)
+            return []
+        asked = {port.get("nodePort") for port in spec.get("ports") or ()}
+        number = spec.get("healthCheckNodePort") or before.get("healthCheckNodePort")
+        number = number or self._free_port("TCP", asked)
+        if self._taken(key, (number, "TCP")):
+            says = f"failed to allocate requested HealthCheck NodePort {number}: provided port is already allocated"
+            return [invalid("spec.healthCheckNodePort", number, says)]
+        spec["healthCheckNodePort"] = number
+        self._take(key, (number, "TCP"))
         return []
 
     def _free_port(self, protocol: str, asked: set[int]) -> int:
