@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 import time
 from typing import Any
 
@@ -297,48 +294,3 @@ def test_16_metadata_alone(api: Api, ns: str) -> None:
 def test_16_no_stream_of_yaml(api: Api, ns: str) -> None:
     answer = api.ask("GET", secrets(ns), watch="1", accept="application/yaml", timeoutSeconds=1)
     assert answer.code == 406
-
-
-def frames(sock: Any, data: bytes, count: int) -> list[bytes]:
-    """The payloads of the next frames; a close frame ends them."""
-    found: list[bytes] = []
-    while len(found) < count:
-        while len(data) < 2 or len(data) < (need := length(data)):
-            more = sock.recv(65536)
-            assert more, "the connection ended"
-            data += more
-        if data[0] & 0x0F == 8:
-            break
-        assert data[0] == 0x81, "one whole frame of text"
-        found.append(data[need - payload(data) : need])
-        data = data[need:]
-    return found
-
-
-def payload(data: bytes) -> int:
-    size = data[1] & 0x7F
-    return int.from_bytes(data[2:4]) if size == 126 else size
-
-
-def length(data: bytes) -> int:
-    return payload(data) + (4 if data[1] & 0x7F == 126 else 2)
-
-
-def test_16_a_web_socket_has_a_message_for_each_event(api: Api, ns: str) -> None:
-    make(api, ns, "a")
-    make(api, ns, "b")
-    with api.raw() as sock:
-        key = base64.b64encode(os.urandom(16)).decode()
-        head = [
-            f"GET {secrets(ns)}?watch=1 HTTP/1.1", f"Host: {api.url.netloc}", "Upgrade: websocket",
-            "Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}",
-            f"Origin: https://{api.url.netloc}", *(f"{k}: {v}" for k, v in api.credentials), "", "",
-        ]  # fmt: skip
-        sock.sendall("\r\n".join(head).encode())
-        answer = b""
-        while b"\r\n\r\n" not in answer:
-            answer += sock.recv(65536)
-        top, _, data = answer.partition(b"\r\n\r\n")
-        assert top.startswith(b"HTTP/1.1 101")
-        events = [json.loads(frame) for frame in frames(sock, data, 2)]
-    assert sorted(told(e) for e in events) == [("ADDED", "a"), ("ADDED", "b")]

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import orjson
 
 from jindou.control.api.access import nodes, roles
+from jindou.control.api.access.bearer import token_of
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.store import Change, Store
 from jindou.objects.errors import Forbidden, InternalError, Unauthorized
@@ -144,9 +145,7 @@ class Access:
             raise Unauthorized("Unauthorized")
         if peer.common_name:
             return User(peer.common_name, (*peer.organizations, AUTHENTICATED))
-        header = request.headers.get("authorization", "")
-        if header[:7].lower() == "bearer ":
-            token = header[7:].strip()
+        if token := token_of(request):
             claims = self._tokens.verify(token)
             if claims is None or not self.is_current(claims):
                 raise Unauthorized("Unauthorized")

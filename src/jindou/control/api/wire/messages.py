@@ -10,10 +10,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from jindou.control.api.access.bearer import PROTOCOL
 from jindou.transport import Duplex, Request, Sink, Upgraded, websocket
 from jindou.transport.closing import Closing
-
-BEARER = "base64url.bearer.authorization.k8s.io."
 
 
 class MessageSink(Closing):
@@ -76,7 +75,7 @@ class MessageSink(Closing):
 
 def upgraded(request: Request, begin: Callable[[Sink], None]) -> Upgraded:
     """The answer to a watch that asks for a WebSocket. Raises BadHandshake."""
-    names = [name for name in websocket.offered(request) if not name.startswith(BEARER)]
+    names = [name for name in websocket.offered(request) if not name.startswith(PROTOCOL)]
 
     async def start(wire: Duplex) -> None:
         sink = MessageSink(wire)
