@@ -181,7 +181,8 @@ def _rules(schema: Root, obj: Object, old: Object | None, found: list[Fault]) ->
 
 def refuse(resource: Resource, obj: Object, faults: list[Fault]) -> None:
     if faults:
-        raise status.invalid(resource.kind, obj["metadata"].get("name", ""), faults)
+        kept = resource.storage or resource.kind
+        raise status.invalid(kept, obj["metadata"].get("name", ""), faults)
 
 
 # ---------------------------------------------------------------- updates
@@ -292,8 +293,7 @@ def keep_rest(resource: Resource, obj: Object, old: Object, part: str) -> Object
     merged["metadata"]["managedFields"] = obj["metadata"].get("managedFields", [])
     if part == "approval":
         held = merged.setdefault("status", {})
-        if "conditions" in (obj.get("status") or {}):
-            held["conditions"] = copy(obj["status"]["conditions"])
+        _restore(held, obj.get("status") or {}, "conditions")
         certificates.prepare(merged, old, part, now())
     elif part == "finalize":
         merged.setdefault("spec", {})["finalizers"] = list(

@@ -34,6 +34,8 @@ USAGES = (
 )  # fmt: skip
 DECISIONS = ("Approved", "Denied")
 ONLY_TRUE = (*DECISIONS, "Failed")
+BOTH = tuple(f'conditions[{{"type": "{kind}"}}]' for kind in DECISIONS)
+SAYS_ONE = f"must specify at most one of: `{BOTH[0]}`, `{BOTH[1]}`"
 SHORTEST = 600  # seconds
 CONDITIONS, CERTIFICATE = "status.conditions", "status.certificate"
 SAYS_SHORT = "may not specify a duration less than 600 seconds (10 minutes)"
@@ -176,8 +178,7 @@ def condition_faults(held: list[Any], before: list[Any]) -> Iterator[Fault]:
             yield unsupported(f"{CONDITIONS}[{n}].status", status, allowed)
         other = {"Approved": "Denied", "Denied": "Approved"}.get(kind)
         if other in seen:
-            says = "Approved and Denied conditions are mutually exclusive"
-            yield invalid(CONDITIONS, kind, says)
+            yield invalid(CONDITIONS, f"{{{BOTH[0]}, {BOTH[1]}}}", SAYS_ONE)
         if kind in seen:
             yield duplicate(f"{CONDITIONS}[{n}].type", kind)
         seen.append(kind)
