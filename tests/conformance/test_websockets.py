@@ -97,16 +97,13 @@ def test_16_a_browser_gives_its_token_as_a_subprotocol(api: Api, ns: str, good: 
     ask = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     token = api.make(f"{accounts}/browser/token", ask)["status"]["token"] if good else "nonsense"
     subject = {"kind": "ServiceAccount", "name": "browser", "namespace": ns}
-    binding = {
-        "metadata": {"name": "browser"},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "ClusterRole",
-            "name": "admin",
-        },
-        "subjects": [subject],
-    }
-    api.make(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/rolebindings", binding)
+    group = "rbac.authorization.k8s.io"
+    path = f"/apis/{group}/v1/namespaces/{ns}"
+    meta = {"name": "browser"}
+    rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch"]}
+    api.make(f"{path}/roles", {"metadata": meta, "rules": [rule]})
+    role = {"apiGroup": group, "kind": "Role", "name": "browser"}
+    api.make(f"{path}/rolebindings", {"metadata": meta, "roleRef": role, "subjects": [subject]})
     until_allowed(api, ns, f"system:serviceaccount:{ns}:browser")
     told_as = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
     stranger = api.bare()
