@@ -429,3 +429,35 @@ def test_an_error_without_a_reason_has_none_on_the_wire() -> None:
 def test_true_is_another_value_than_one() -> None:
     assert same({"a": 1, "b": []}, {"b": [], "a": 1})
     assert not same({"a": 1}, {"a": True})
+
+
+def test_a_version_that_comes_later_is_equivalent_at_once(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        with Hooks(tmp_path) as hooks:
+            hooks["/v"] = lambda review: deny(review, review["request"]["kind"]["version"])
+            made = configuration(hooks, clientConfig=hooks.config("/v"))
+            made["webhooks"][0]["rules"] = [
+                {
+                    **RULE,
+                    "apiGroups": ["example.com"],
+                    "apiVersions": ["v2"],
+                    "resources": ["things"],
+                }
+            ]
+            await api.ask("POST", HOOKS, made)
+            crd = definition(hooks)
+            crd["spec"]["conversion"] = {"strategy": "None"}
+            versions = crd["spec"]["versions"]
+            crd["spec"]["versions"] = versions[:1]
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            await api.ask("POST", path, crd)
+            thing = {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "a"}}
+            assert (await api.ask("POST", "/apis/example.com/v1/things", thing)).status == 201
+            crd = (await api.ask("GET", f"{path}/things.example.com")).json
+            crd["spec"]["versions"] = versions
+            assert (await api.ask("PUT", f"{path}/things.example.com", crd)).status == 200
+            thing["metadata"] = {"name": "b"}
+            answer = await api.ask("POST", "/apis/example.com/v1/things", thing)
+            assert answer.json["message"].endswith(": v2")
+
+    on_api(scenario)

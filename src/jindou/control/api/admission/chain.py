@@ -107,6 +107,10 @@ class Chain:
         self._known.clear()
         self.active = len(self._asleep) < len(self._parts)
 
+    def forget(self) -> None:
+        """Which kinds there are has changed: everybody is asked anew what concerns him."""
+        self._known.clear()
+
     def hands(self, operation: str, resource: Resource, subresource: str) -> Hands | None:
         """None where nobody has anything to say."""
         key = operation, resource.kind, subresource

@@ -103,6 +103,7 @@ class Webhooks:
         self._access = access
         self._configured: dict[str, list[Hook]] = {}
         self._hooks: list[Hook] = []
+        self._wished: dict[tuple[str, str, Kind, str], Resource | None] = {}
         self._chain: Chain | None = None
 
     @property
@@ -117,6 +118,13 @@ class Webhooks:
         chain.plug(place, self, active=False)
         self._ready()
         self._store.watch(self.prefix, listing.revision, self._deliver)
+        self._registry.on_change(self._redefined)
+
+    def _redefined(self) -> None:
+        """There are other kinds than before."""
+        assert self._chain is not None
+        self._wished.clear()
+        self._chain.forget()
 
     def _deliver(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -131,6 +139,7 @@ class Webhooks:
 
     def _ready(self) -> None:
         self._hooks = [hook for name in sorted(self._configured) for hook in self._configured[name]]
+        self._wished.clear()
         assert self._chain is not None
         self._chain.refresh(self, active=bool(self._hooks))
 
@@ -142,9 +151,17 @@ class Webhooks:
     def _wanted(
         self, hook: Hook, operation: str, resource: Resource, subresource: str
     ) -> Resource | None:
-        return matching.matched(
-            hook.rules, operation, resource, subresource, self._registry, equivalent=hook.equivalent
-        )
+        key = hook.uid, operation, resource.kind, subresource
+        if key not in self._wished:
+            self._wished[key] = matching.matched(
+                hook.rules,
+                operation,
+                resource,
+                subresource,
+                self._registry,
+                equivalent=hook.equivalent,
+            )
+        return self._wished[key]
 
     async def admit(self, review: Review) -> None:
         raise NotImplementedError
