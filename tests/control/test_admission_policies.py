@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jindou.control.api.policies.checking import warnings
+from jindou.control.api.policies.mutation_rules import policy as judge_mutating
 from jindou.control.api.policies.rules import binding as judge_binding
 from jindou.control.api.policies.rules import policy as judge_policy
 from jindou.control.api.resources.registry import Registry
@@ -384,3 +385,141 @@ def test_types_of_several_kinds() -> None:
         "apps/v1, Kind=DaemonSet: ERROR: <input>:1:12: undefined field 'replicas'\n"
         " | object.spec.replicas > 1\n | ...........^\n"
     )
+
+
+# ---------------------------------------------------------------- that mutate
+
+MUTATING, MUTATING_BINDINGS = f"{GROUP}/mutatingadmissionpolicies", f"{GROUP}/mutatingadmissionpolicybindings"  # fmt: skip
+
+
+def apply(text: str) -> dict[str, Any]:
+    return {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": text}}
+
+
+def patch(text: str) -> dict[str, Any]:
+    return {"patchType": "JSONPatch", "jsonPatch": {"expression": text}}
+
+
+def mutating(*mutations: Any, name: str = "m", rules: Any = None, **spec: Any) -> dict[str, Any]:
+    rule = {**RULE, "operations": ["CREATE", "UPDATE"]}
+    constraints = {"resourceRules": rules or [rule]}
+    body = {
+        "reinvocationPolicy": "Never", "matchConstraints": constraints, "mutations": list(mutations), **spec,
+    }  # fmt: skip
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": body,
+    }
+
+
+async def install(api: Api, *made: dict[str, Any]) -> None:
+    for body in made:
+        name = body["metadata"]["name"]
+        bind = {"metadata": {"name": name}, "spec": {"policyName": name}}
+        for path, sent in ((MUTATING, body), (MUTATING_BINDINGS, bind)):
+            reply = await api.ask("POST", path, sent)
+            assert reply.status == 201, reply.body
+
+
+def changed(obj: Any, *made: dict[str, Any], path: str = MAPS) -> Any:
+    """The answer to one object that is created under policies."""
+
+    async def use(api: Api) -> Any:
+        await install(api, *made)
+        return (await api.ask("POST", f"{path}?dryRun=All", obj)).json
+
+    return on_api(use)
+
+
+def test_an_apply_configuration_is_merged_in() -> None:
+    labels = "Object{metadata: Object.metadata{labels: Object.metadata.labels{added: 'yes'}}}"
+    found = changed(config_map(labels={"l": "m"}, x="y"), mutating(apply(labels)))
+    assert found["metadata"]["labels"] == {"l": "m", "added": "yes"}
+    assert found["data"] == {"x": "y"}
+
+
+def test_lists_with_keys_are_merged_by_their_keys() -> None:
+    containers = (
+        "Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{containers: ["
+        "Object.spec.template.spec.containers{name: 'c', image: 'z'},"
+        "Object.spec.template.spec.containers{name: 'side', image: 's'}]}}}}"
+    )
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}  # fmt: skip
+    labels = {"matchLabels": {"a": "b"}}
+    pod = {"containers": [{"name": "c", "image": "x", "env": [{"name": "E", "value": "1"}]}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": pod}
+    obj = {"metadata": {"name": "d"}, "spec": {"selector": labels, "template": template}}
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    found = changed(obj, mutating(apply(containers), rules=[rule]), path=path)
+    one, other = found["spec"]["template"]["spec"]["containers"]
+    assert (one["image"], one["env"]) == ("z", [{"name": "E", "value": "1"}])
+    assert (other["name"], other["imagePullPolicy"]) == ("side", "Always")  # defaults come after
+
+
+def test_json_patches_and_what_a_failed_test_means() -> None:
+    text = (
+        "[JSONPatch{op: 'test', path: '/data/x', value: 'y'},"
+        " JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('k'), value: 'v'}]"
+    )
+    assert changed(config_map(x="y"), mutating(patch(text)))["data"] == {"x": "y", "k": "v"}
+    assert changed(config_map(x="z"), mutating(patch(text)))["data"] == {"x": "z"}
+
+
+def test_mutations_follow_each_other_and_variables_are_known() -> None:
+    steps = (apply("Object{data: {'a': variables.v}}"), apply("Object{data: {'b': object.data.a}}"))
+    variables = [{"name": "v", "expression": "object.data.x + '!'"}]
+    made = mutating(*steps, variables=variables)
+    assert changed(config_map(x="y"), made)["data"] == {"x": "y", "a": "y!", "b": "y!"}
+
+
+def test_a_policy_sees_again_what_later_ones_changed_if_it_wants_to() -> None:
+    count = apply("Object{data: {'n': string(object.data.size())}}")
+    add = apply("Object{data: {'more': '1'}}")
+    for again, wanted in (("Never", "1"), ("IfNeeded", "3")):
+        first = mutating(count, name="a", reinvocationPolicy=again)
+        found = changed(config_map(x="y"), first, mutating(add, name="b"))
+        assert found["data"] == {"x": "y", "more": "1", "n": wanted}
+
+
+@pytest.mark.parametrize(
+    ("mutation", "says"),
+    [
+        (apply("Object{foo: 1}"), "failed to convert patch object to typed object: .foo: field not declared in schema"),
+        (apply("Object{metadata: Object.spec{x: 1}}"), 'type mismatch: unexpected type name "Object.spec", expected "Object.metadata"'),
+        (apply("Object{metadata: Object.metadata{ownerReferences: object.x}}"), "resulted in error: no such key: x"),
+        (patch("[JSONPatch{op: 'remove', path: '/data/zz'}]"), "JSON Patch: error in remove for path: '/data/zz'"),
+    ],
+)  # fmt: skip
+def test_mutations_that_do_not_fit(mutation: Any, says: str) -> None:
+    found = changed(config_map(x="y"), mutating(mutation))
+    assert (found["code"], found["reason"]) == (403, "Invalid")
+    assert found["message"].startswith("policy 'm' with binding 'm' denied request: ")
+    assert says in found["message"]
+    ignored = changed(config_map(x="y"), mutating(mutation, failurePolicy="Ignore"))
+    assert ignored["data"] == {"x": "y"}
+
+
+def test_what_comes_out_is_judged_like_anything_else() -> None:
+    wrong = "Object{metadata: Object.metadata{labels: {'a b': 'c'}}}"
+    found = changed(config_map(x="y"), mutating(apply(wrong)))
+    assert (found["code"], found["reason"]) == (422, "Invalid")
+
+
+@pytest.mark.parametrize(
+    ("mutation", "field", "says"),
+    [
+        (apply("{'a': 1}"), "applyConfiguration.expression", "must evaluate to Object but got map(string, int)"),
+        (apply("Object.spec{x: 1}"), "applyConfiguration.expression", "must evaluate to Object but got Object.spec"),
+        (apply("Object{spec: Object.spec{x: y}}"), "applyConfiguration.expression", "ERROR: <input>:1:29: undeclared reference to 'y'"),
+        (patch("[1]"), "jsonPatch.expression", "must evaluate to list(JSONPatch) but got list(int)"),
+        (patch("[JSONPatch{op: 1}]"), "jsonPatch.expression", "expected type of field 'op' is 'string'"),
+        ({"patchType": "JSONPatch"}, "jsonPatch", "must be specified when patchType is JSONPatch"),
+        ({"patchType": "X"}, "patchType", 'supported values: "ApplyConfiguration", "JSONPatch"'),
+    ],
+)  # fmt: skip
+def test_mutating_policies_that_are_refused(mutation: Any, field: str, says: str) -> None:
+    (fault,) = judge_mutating(filled(mutating(mutation)))
+    assert fault.field == f"spec.mutations[0].{field}"
+    assert says in fault.message

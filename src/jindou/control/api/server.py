@@ -26,6 +26,7 @@ from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.local import LocalClient
 from jindou.control.api.metrics import kinds as metrics
 from jindou.control.api.metrics.source import Metrics
+from jindou.control.api.policies import mutating
 from jindou.control.api.policies import validating as policies
 from jindou.control.api.policies.checking import TypeChecks
 from jindou.control.api.resources.registry import Registry
@@ -95,8 +96,16 @@ class ApiServer:
         )
         assert definitions is not None
         self.engine.extend(definitions.prefix, self._custom.validate, self._custom.complete)
-        self._policies = policies.ValidatingPolicies(store, self.registry, self.access, self.engine.chain)
+        self._policies = policies.ValidatingPolicies(
+            store, self.registry, self.access, self.engine.chain
+        )
         self._policies.start()
+        self._mutations = mutating.MutatingPolicies(
+            store, self.registry, self.access, self.engine.chain
+        )
+        self._mutations.start()
+        for prefix in (mutating.POLICIES, mutating.BINDINGS):
+            self.engine.extend(prefix, mutating.judge, lambda _: None)
         self._checks = TypeChecks(self.engine, self.registry)
         for prefix in (policies.POLICIES, policies.BINDINGS):
             self.engine.extend(prefix, policies.judge, lambda _: None)
@@ -154,6 +163,7 @@ class ApiServer:
         self._connect.close()
         self._webhooks.close()
         self._policies.close()
+        self._mutations.close()
         self._checks.close()
         self._registration.close()
         self._behind.close()

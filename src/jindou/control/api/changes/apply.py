@@ -128,7 +128,8 @@ def apply(
         for other, owned in others.items()
     }
     unchanged = not changed and not removed and who in owners and last == mine
-    when = owners[who].time if unchanged else now
+    before_now = owners[who].time if who in owners else ""
+    when = now if changed or removed else before_now  # of an apply that changes no value: none
     left[who] = Owned(mine, when, api_version)
     _remember_last_applied(manager, start, applied, merged)
     _set_entries(merged["metadata"], held if unchanged else encode(left))
@@ -200,6 +201,13 @@ def _compare_objects(
 
 
 # ---------------------------------------------------------------- merging and pruning
+
+
+def merged(live: Object, applied: Object, schema: Schema) -> Object:
+    """An object with what another one says laid over it, by the rules of its lists and maps; nobody
+    owns anything. Shares with what it is given."""
+    found: Object = _merge(plan_of(schema), live, applied)
+    return found
 
 
 def _merge(plan: Plan, live: Any, applied: Any) -> Any:

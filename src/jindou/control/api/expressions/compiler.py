@@ -57,8 +57,9 @@ class Environment:
         config = engine.configuration(self._more, tuple(by_text.items()))
         return engine.cel().NewEnv(self._pool, config=config, variables=known)
 
-    def compile(self, text: str) -> Program:
-        """Raises CompileError, and `engine.Unavailable` where there is no library."""
+    def compile(self, text: str, shown: str = "") -> Program:
+        """Raises CompileError, and `engine.Unavailable` where there is no library. `shown` is the text
+        in complaints, where it is another one of the same length."""
         try:
             expression = self._checked(text)
             checked = decode(expression.serialize())
@@ -66,7 +67,7 @@ class Environment:
                 program(checked.tree), expression.return_type().name(), checked.names, checked.tree
             )
         except RuntimeError as error:
-            raise CompileError(told(str(error), text)) from None
+            raise CompileError(told(str(error), shown or text)) from None
         except RecursionError:
             raise CompileError("the expression is nested too deeply") from None
 

@@ -27,6 +27,7 @@ from jindou.control.api.expressions.values import (
     CostExceeded,
     Opaque,
     Optional,
+    Struct,
     TypeName,
     Uint,
     type_of,
@@ -359,7 +360,7 @@ def _map(node: MapOf, bound: frozenset[str]) -> Run:
                 found[name] = held
             elif held.present:
                 found[name] = held.value
-        return found
+        return Struct(node.message, found) if node.message else found
 
     return run
 

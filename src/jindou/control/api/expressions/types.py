@@ -75,6 +75,7 @@ class Schemas:
         self._held: list[Schema] = []  # so that an id stays its own
         self._pool: Any = None
         self._pooled = 0  # messages in it
+        self._named: dict[str, dict[str, Shape]] = {}
 
     def shape(self, schema: Schema, root: bool = False) -> Shape | None:
         """None: rules can't see it."""
@@ -125,6 +126,10 @@ class Schemas:
         self._messages.append(dict(fields))
         return Shape("message", None, len(self._messages) - 1)
 
+    def name(self, name: str, fields: Mapping[str, Shape]) -> None:
+        """A message that expressions can make; its fields are scalars or dyn."""
+        self._named[name] = dict(fields)
+
     def type(self, shape: Shape) -> str:
         """As the compiler takes it."""
         if shape.kind == "message":
@@ -139,11 +144,12 @@ class Schemas:
     def pool(self) -> Any:
         """The messages of all shapes that were asked for so far."""
         if self._pool is None or self._pooled < len(self._messages):
-            self._pool, self._pooled = _pool(self._messages), len(self._messages)
+            self._pool = _pool(self._messages, self._named)
+            self._pooled = len(self._messages)
         return self._pool
 
 
-def _pool(messages: list[dict[str, Shape]]) -> Any:
+def _pool(messages: list[dict[str, Shape]], named: Mapping[str, dict[str, Shape]]) -> Any:
     from google.protobuf import (
         descriptor_pb2,
         descriptor_pool,
@@ -162,6 +168,14 @@ def _pool(messages: list[dict[str, Shape]]) -> Any:
         for n, (name, shape) in enumerate(fields.items(), 1):
             _field(message, n, name, shape)
     pool.AddSerializedFile(file.SerializeToString())
+    if named:
+        own = descriptor_pb2.FileDescriptorProto(name="named.proto", syntax="proto3")
+        own.dependency.extend(file.dependency)
+        for name, fields in named.items():
+            message = own.message_type.add(name=name)
+            for n, (field, shape) in enumerate(fields.items(), 1):
+                _field(message, n, field, shape)
+        pool.AddSerializedFile(own.SerializeToString())
     return pool
 
 

@@ -60,6 +60,16 @@ class Keyed(list[Any]):
         self.key = key
 
 
+class Struct(dict[str, Any]):
+    """A map that was made as a message of some type: `Object.spec{...}`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self.name = name
+
+
 @dataclass(frozen=True)
 class Quantity:
     value: Decimal

@@ -47,7 +47,12 @@ ANY: tuple[str, ...] = ()
 
 def policy(obj: Object) -> list[Fault]:
     spec = obj.get("spec") or {}
-    at = "spec"
+    name = (obj.get("metadata") or {}).get("name", "")
+    return frame(spec, "spec") + Expressions(spec, name).judge("spec")
+
+
+def frame(spec: Object, at: str) -> list[Fault]:
+    """What policies of both sorts have in common."""
     found = choice(spec, "failurePolicy", ("Fail", "Ignore"), at)
     if spec.get("paramKind") is not None:
         found += param_kind(spec["paramKind"], f"{at}.paramKind")
@@ -58,8 +63,7 @@ def policy(obj: Object) -> list[Fault]:
         found += match_resources(constraints, f"{at}.matchConstraints")
         if not constraints.get("resourceRules"):
             found.append(required(f"{at}.matchConstraints.resourceRules"))
-    name = (obj.get("metadata") or {}).get("name", "")
-    return found + Expressions(spec, name).judge(at)
+    return found
 
 
 class Expressions:
@@ -68,15 +72,15 @@ class Expressions:
     def __init__(self, spec: Object, name: str) -> None:
         self._spec = spec
         self._name = name
-        self._params = spec.get("paramKind") is not None
-        self._shapes: dict[str, Shape] = {}
+        self.has_params = spec.get("paramKind") is not None
+        self.shapes: dict[str, Shape] = {}
         self._environments: dict[tuple[int, bool], Environment] = {}
 
     def judge(self, at: str) -> list[Fault]:
         spec = self._spec
         found = self.conditions(spec.get("matchConditions") or (), f"{at}.matchConditions")
         for n, variable in enumerate(spec.get("variables") or ()):
-            found += self._variable(variable, f"{at}.variables[{n}]")
+            found += self.variable(variable, f"{at}.variables[{n}]")
         validations, notes = spec.get("validations") or (), spec.get("auditAnnotations") or ()
         if not validations and not notes:
             return [
@@ -101,11 +105,11 @@ class Expressions:
         return self._compile(self._environment(variables=False), text, ("BOOL",), at)[1]
 
     def _environment(self, *, authorizer: bool = True, variables: bool = True) -> Environment:
-        shapes = self._shapes if variables else {}
+        shapes = self.shapes if variables else {}
         key = len(shapes), authorizer
         if key not in self._environments:
             self._environments[key] = known.environment(
-                shapes, params=self._params, authorizer=authorizer
+                shapes, params=self.has_params, authorizer=authorizer
             )
         return self._environments[key]
 
@@ -123,7 +127,7 @@ class Expressions:
             return None, [invalid(at, text, f"must evaluate to {shown} but got {got}")]
         return program, []
 
-    def _variable(self, variable: Object, at: str) -> list[Fault]:
+    def variable(self, variable: Object, at: str) -> list[Fault]:
         name, text = variable.get("name", ""), variable.get("expression", "")
         found = []
         if not name.strip():
@@ -134,7 +138,7 @@ class Expressions:
             return [*found, required(f"{at}.expression", "expression is not specified")]
         program, faults = self._compile(self._environment(), text, ANY, f"{at}.expression")
         if program is not None and not found:
-            self._shapes[name] = known.shape_of(program.result)
+            self.shapes[name] = known.shape_of(program.result)
         return found + faults
 
     def _validation(self, held: Object, at: str) -> list[Fault]:
@@ -258,6 +262,12 @@ def _rule(rule: Object, at: str) -> list[Fault]:
 
 
 def binding(obj: Object) -> list[Fault]:
+    held = (obj.get("spec") or {}).get("validationActions") or []
+    return bound(obj) + actions(held, "spec.validationActions")
+
+
+def bound(obj: Object) -> list[Fault]:
+    """What bindings of both sorts have in common."""
     spec = obj.get("spec") or {}
     name = spec.get("policyName", "")
     found = []
@@ -269,7 +279,7 @@ def binding(obj: Object) -> list[Fault]:
         found += param_ref(spec["paramRef"], "spec.paramRef")
     if spec.get("matchResources") is not None:
         found += match_resources(spec["matchResources"], "spec.matchResources")
-    return found + actions(spec.get("validationActions") or [], "spec.validationActions")
+    return found
 
 
 def param_ref(ref: Mapping[str, Any], at: str) -> list[Fault]:

@@ -102,10 +102,10 @@ def environment(
     params: bool,
     authorizer: bool = True,
     typed: Mapping[str, tuple[Schemas, Shape]] | None = None,
-    more: str = "",
+    messages: Mapping[str, Mapping[str, Shape]] | None = None,
 ) -> Environment:
     """`variables` are those of the policy that may be named here. `typed` gives object, oldObject or
-    params a type of their own, all in one `Schemas`."""
+    params a type of their own, all in one `Schemas`. `messages` can be made by the expression."""
     typed = typed or {}
     schemas = next((held for held, _ in typed.values()), None) or Schemas()
     shapes = {name: schemas.shape(schema) or DYN for name, schema in OURS.items()}
@@ -117,6 +117,9 @@ def environment(
     if authorizer:
         types["authorizer"] = library.AUTHORIZER
         types["authorizer.requestResource"] = library.RESOURCE_CHECK
+    for name, fields in (messages or {}).items():
+        schemas.name(name, fields)
+    more = library.JSON_PATCH if messages else ""
     return Environment(types, pool=schemas.pool, more=more)
 
 

@@ -173,10 +173,10 @@ def container_defaults(container: Object, resources: bool = True) -> None:
 
 def tag_of(image: str) -> str:
     """The tag of a reference; "latest" where there is neither tag nor digest."""
-    if "@" in image:
+    name, _, tag = image.rpartition("/")[2].partition(":")
+    if "@" in image or name != name.lower():  # a digest, or no reference at all
         return ""
-    last = image.rpartition("/")[2]
-    return last.partition(":")[2] or "latest"
+    return tag or "latest"
 
 
 def probe_defaults(probe: Object) -> None:
@@ -538,5 +538,10 @@ RULES: dict[tuple[str, str], Default] = {
     (
         "admissionregistration.k8s.io",
         "ValidatingAdmissionPolicyBinding",
+    ): cluster_defaults.admission_binding,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): cluster_defaults.admission_policy,
+    (
+        "admissionregistration.k8s.io",
+        "MutatingAdmissionPolicyBinding",
     ): cluster_defaults.admission_binding,
 }
