@@ -42,22 +42,20 @@ LINGER = 1.0  # seconds to read an answer that came before the whole request had
 IDLE = 120.0  # seconds that a connection may wait for its next request
 HEAD_TIME = 20.0  # seconds for a head to arrive whole
 
-REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+REASONS = {status.value: status.phrase for status in HTTPStatus}
 Deliver = Callable[[Answer], None]
 
 
 def head(status: int, headers: Headers, length: int | None, close: bool) -> bytes:
     """Status line and headers. `length` None means chunked."""
-    lines = [b"HTTP/1.1 %d %s\r\n" % (status, REASONS.get(status, b"Unknown"))]
-    lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers]
+    lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Unknown')}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in headers]
     if status != 204 and status != 304:
         lines.append(
-            b"Transfer-Encoding: chunked\r\n"
-            if length is None
-            else b"Content-Length: %d\r\n" % length
+            "Transfer-Encoding: chunked\r\n" if length is None else f"Content-Length: {length}\r\n"
         )
-    lines.append(b"Connection: close\r\n\r\n" if close else b"\r\n")
-    return b"".join(lines)
+    lines.append("Connection: close\r\n\r\n" if close else "\r\n")
+    return "".join(lines).encode("latin-1")
 
 
 class ChunkSink(Closing):
