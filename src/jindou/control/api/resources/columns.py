@@ -456,6 +456,14 @@ def quota_cells(obj: Object, now: float) -> list[Any]:
     ]
 
 
+def request_state(status: Object) -> str:
+    """Of a CertificateSigningRequest: what was decided, and what came of it."""
+    said = {condition.get("type") for condition in status.get("conditions") or ()}
+    decided = next((word for word in ("Denied", "Approved") if word in said), "Pending")
+    outcome = [*(["Failed"] if "Failed" in said else []), *(["Issued"] if status.get("certificate") else [])]  # fmt: skip
+    return ",".join([decided, *outcome])
+
+
 MOST_METRICS = 2
 
 PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
@@ -503,7 +511,7 @@ PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     ("node.k8s.io", "RuntimeClass"): (columns_of("Name|Handler|Age"), lambda o, now: [o["metadata"]["name"], o.get("handler", ""), created(o, now)]),
     ("apps", "ControllerRevision"): (columns_of("Name|Controller|Revision|Age"), lambda o, now: [o["metadata"]["name"], next((f"{r['kind'].lower()}.{r['apiVersion'].rpartition('/')[0]}/{r['name']}" for r in o["metadata"].get("ownerReferences") or [] if r.get("controller")), NONE), o.get("revision", 0), created(o, now)]),
     ("apiregistration.k8s.io", "APIService"): (columns_of("Name|Service|Available|Age"), lambda o, now: [o["metadata"]["name"], "Local" if not o["spec"].get("service") else f"{o['spec']['service']['namespace']}/{o['spec']['service']['name']}", next((c["status"] for c in o.get("status", {}).get("conditions", []) if c["type"] == "Available"), "Unknown"), created(o, now)]),
-    ("certificates.k8s.io", "CertificateSigningRequest"): (columns_of("Name|Age|SignerName|Requestor|RequestedDuration|Condition"), lambda o, now: [o["metadata"]["name"], created(o, now), o["spec"].get("signerName", ""), o["spec"].get("username", ""), human(o["spec"]["expirationSeconds"]) if o["spec"].get("expirationSeconds") else NONE, ",".join(c["type"] for c in o.get("status", {}).get("conditions", [])) or "Pending"]),
+    ("certificates.k8s.io", "CertificateSigningRequest"): (columns_of("Name|Age|SignerName|Requestor|RequestedDuration|Condition"), lambda o, now: [o["metadata"]["name"], created(o, now), o["spec"].get("signerName", ""), o["spec"].get("username", ""), human(o["spec"]["expirationSeconds"]) if o["spec"].get("expirationSeconds") else NONE, request_state(o.get("status") or {})]),
 }  # fmt: skip
 
 
