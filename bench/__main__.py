@@ -1,4 +1,4 @@
-"""`python -m bench [NAME...]`: start, rest, pods, network, services, api. Without a name, all of them."""
+"""`python -m bench [NAME...]`: start, rest, pods, network, services, api, peers. Without a name, all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 
-from bench import api, network, pods, rest, services, start
+from bench import api, network, peers, pods, rest, services, start
 from bench.table import Table
 
 BENCHES = {
@@ -16,6 +16,7 @@ BENCHES = {
     "network": network,
     "services": services,
     "api": api,
+    "peers": peers,
 }
 
 

@@ -20,7 +20,7 @@ def pod(name: str, value: str = "value", **meta: Any) -> dict[str, Any]:
         "kind": "Pod",
         "metadata": {**named, "labels": {"app": "bench", "tier": "web"}, **meta},
         "spec": {
-            "nodeName": "nowhere",
+            "schedulerName": "nobody",
             "containers": [
                 {
                     "name": "web",

@@ -18,6 +18,7 @@ from tests.cloud import Cloud, free_port, settings_for
 
 class Ours:
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.cloud = Cloud(settings_for(folder))
         with on_core(SERVER):
