@@ -45,4 +45,6 @@ def number(request: Request, name: str) -> int:
     text = one(request.query, name)
     if text and not text.removeprefix("-").isdigit():
         raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    return int(text or 0)
+    if len(text) > 19 or not -(2**63) <= (found := int(text or 0)) < 2**63:
+        raise BadRequest(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return found

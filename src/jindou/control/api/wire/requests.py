@@ -22,24 +22,22 @@ from jindou.control.api.engine.commits import Written
 from jindou.control.api.engine.decoding import check_kind, check_options, fit, parse
 from jindou.control.api.engine.pods import BINDING
 from jindou.control.api.engine.verbs import Engine
-from jindou.control.api.engine.watches import start_of
 from jindou.control.api.metrics.source import Metrics
-from jindou.control.api.wire import connections, measured, messages, negotiation
+from jindou.control.api.wire import connections, measured, negotiation
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
+from jindou.control.api.wire.following import followed
 from jindou.control.api.wire.forwarding import Elsewhere
 from jindou.control.api.wire.marks import Marks
 from jindou.control.api.wire.negotiation import Form, accepted, warnings_of
-from jindou.control.api.wire.parameters import included, list_query, number, selection_of
+from jindou.control.api.wire.parameters import included, list_query, selection_of
 from jindou.control.api.wire.routes import Route, Routes
-from jindou.control.api.wire.streams import WatchStream
 from jindou.control.api.wire.waiting import reached
 from jindou.control.store import Forgotten, StoreFailed, StoreFull
 from jindou.objects.errors import (
     BadRequest,
     CloudError,
     MethodNotAllowed,
-    NotAcceptable,
     TooLarge,
 )
 from jindou.objects.kinds import Object
@@ -53,7 +51,6 @@ from jindou.transport import (
     Response,
     Streamed,
     Upgraded,
-    websocket,
 )
 
 JSON_HEADERS: Headers = (
@@ -266,29 +263,8 @@ class Requests:
         return self._documents.packed(request, body, headers_of(form))
 
     def _watch(self, route: Route, request: Request) -> Answer:
-        query = request.query
         form = included(accepted(request.headers.get("accept", "")), request)
-        if form.kind == "yaml":
-            raise NotAcceptable(
-                "only the following media types are accepted: application/json;stream=watch"
-            )
-        store = self._engine.store
-        start = start_of(list_query(request), flag(query, "allowWatchBookmarks"), store.revision)
-        selection = selection_of(route, request)
-        if route.name:
-            if selection.name and selection.name != route.name:
-                raise BadRequest(
-                    "fieldSelector metadata.name doesn't match the name of the request"
-                )
-            selection = selection._replace(name=route.name)
-        seconds = float(max(0, number(request, "timeoutSeconds")))
-        stream = WatchStream(self._engine, route.resource, selection, start, form, seconds)
-        if websocket.wanted(request) and not request.http2:
-            try:
-                return messages.upgraded(request, stream.begin)
-            except websocket.BadHandshake as bad:
-                raise BadRequest(str(bad)) from None
-        return Streamed(200, stream.begin, headers_of(form))
+        return followed(self._engine, route, request, form, headers_of(form))
 
     # ------------------------------------------------------------ writes
 
