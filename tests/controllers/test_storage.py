@@ -247,3 +247,32 @@ def test_a_pod_that_describes_its_claim_gets_it_and_takes_it_along() -> None:
         await world.until(lambda: world.gone(place))
 
     play(scenario)
+
+
+def test_a_pod_is_told_when_nobody_will_make_its_volume_and_goes_where_one_comes_to_be() -> None:
+    async def scenario(world: Any) -> None:
+        made = {
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "local"},
+            "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer",
+        }  # fmt: skip
+        await world.client.create(STORAGE_CLASS, made)
+        await world.client.create(PERSISTENT_VOLUME_CLAIM, claim_object(storageClassName="local"))
+        await world.client.create(POD, pod_with_claim())
+        pod = Ref(POD, "default", "web")
+
+        async def told() -> Any:
+            held = (await world.client.get(pod)).get("status") or {}
+            return [one.get("message") for one in held.get("conditions") or ()] == [
+                "0/1 nodes are available: node(s) didn't find available persistent volumes to bind."
+            ]
+
+        await world.until(told)
+        await world.client.create(PERSISTENT_VOLUME, volume_object(storageClassName="local"))
+        await phase_of(world, DATA, "Bound")
+
+        async def placed() -> Any:
+            return (await world.client.get(pod))["spec"].get("nodeName")
+
+        await world.until(placed)
+
+    play(scenario)

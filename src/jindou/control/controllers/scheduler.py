@@ -207,7 +207,7 @@ class Scheduler:
         return plan_best(demand, found, self._cluster).name if found else None
 
     def _start(self, client: Client, waiting: Waiting, node: str, gate: asyncio.Semaphore) -> None:
-        task = asyncio.get_running_loop().create_task(self._bind(client, waiting, node))
+        task = asyncio.get_running_loop().create_task(self._bind(client, waiting, node, gate))
         self._bindings.add(task)
 
         def done(task: asyncio.Task[None]) -> None:
@@ -216,7 +216,9 @@ class Scheduler:
 
         task.add_done_callback(done)
 
-    async def _bind(self, client: Client, waiting: Waiting, node: str) -> None:
+    async def _bind(
+        self, client: Client, waiting: Waiting, node: str, gate: asyncio.Semaphore
+    ) -> None:
         demand = waiting.demand
         meta = {"name": demand.name, "namespace": demand.namespace, "uid": demand.uid}
         binding = {
@@ -227,8 +229,12 @@ class Scheduler:
         }
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
         try:
-            if demand.claims:
-                await self._claims.bind(client, demand, node)
+            if demand.claims and self._claims.unbound(demand):
+                gate.release()  # others need not wait for a volume
+                try:
+                    await self._claims.bind(client, demand, node)
+                finally:
+                    await gate.acquire()
             await client.create(POD, binding, "binding")
         except CloudError as error:
             self._unbound(waiting, retry=not isinstance(error, NotFound))

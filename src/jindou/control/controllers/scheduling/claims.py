@@ -28,6 +28,8 @@ SELECTED_NODE = "volume.kubernetes.io/selected-node"
 PATIENCE = 600.0  # seconds that a volume may take to be there
 CONFLICT = "node(s) had volume node affinity conflict"
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
+NOTHING = "node(s) didn't find available persistent volumes to bind"
+NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 Terms = Sequence[Mapping[str, Any]]
 
@@ -60,6 +62,8 @@ class Claims:
             if not _is_bound(claim):
                 if not self._waits(claim):
                     return UNBOUND, []
+                if not self._may_come(claim):
+                    return NOTHING, []
                 continue
             held = self._volumes.get("", volume)
             required = ((held or {}).get("spec") or {}).get("nodeAffinity") or {}
@@ -68,10 +72,25 @@ class Claims:
                 where.append(terms)
         return "", where
 
+    def _class(self, claim: Object) -> Object:
+        return self._classes.get("", claim["spec"].get("storageClassName") or "") or {}
+
     def _waits(self, claim: Object) -> bool:
         """Is it bound only when its Pod has a node?"""
-        found = self._classes.get("", claim["spec"].get("storageClassName") or "")
-        return (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
+        return bool(self._class(claim).get("volumeBindingMode") == "WaitForFirstConsumer")
+
+    def _may_come(self, claim: Object) -> bool:
+        """Is there a volume for it, or somebody who makes one?"""
+        if self._class(claim).get("provisioner") != NO_PROVISIONER:
+            return True
+        name = claim["spec"]["storageClassName"]
+        return any(
+            volume["spec"].get("storageClassName") == name
+            and (volume.get("status") or {}).get("phase") in ("Available", "Bound")
+            and (volume["spec"].get("claimRef") or {}).get("uid")
+            in (None, "", claim["metadata"]["uid"])
+            for volume in self._volumes.all()
+        )
 
     def unbound(self, demand: Demand) -> list[Object]:
         found = [self._claims.get(demand.namespace, name) for name in demand.claims]
