@@ -17,7 +17,6 @@ from jindou.control.api.resources.cells import (
     NAME,
     NONE,
     UNKNOWN,
-    UNSET,
     Cells,
     age,
     columns_of,
@@ -160,37 +159,6 @@ def _modes(modes: Sequence[str] | None) -> str:
     return ",".join(short[m] for m in modes or () if m in short)
 
 
-def autoscaler_cells(obj: Object, now: float) -> list[Any]:
-    spec, status = obj["spec"], obj.get("status", {})
-    target = spec["scaleTargetRef"]
-    currents = status.get("currentMetrics") or []
-    metrics = spec.get("metrics") or []
-    shown = [
-        metric_text(metric, currents[n] if n < len(currents) else {})
-        for n, metric in enumerate(metrics[:MOST_METRICS])
-    ]
-    more = f" + {len(metrics) - MOST_METRICS} more..." if len(metrics) > MOST_METRICS else ""
-    return [
-        obj["metadata"]["name"], f"{target['kind']}/{target['name']}", ", ".join(shown) + more or NONE, str(spec.get("minReplicas", UNSET)),
-        spec.get("maxReplicas", 0), status.get("currentReplicas", 0), created(obj, now),
-    ]  # fmt: skip
-
-
-def metric_text(metric: dict[str, Any], current: dict[str, Any]) -> str:
-    """What is and what is wanted of one metric: "cpu: 20%/50%"."""
-    kind = metric["type"][0].lower() + metric["type"][1:]
-    source = metric.get(kind, {})
-    wanted, held = source.get("target", {}), current.get(kind, {}).get("current", {})
-    named = f"{source.get('name', '')}: " if kind in ("resource", "containerResource") else ""
-    if named and "averageValue" not in wanted:
-        is_now = f"{held['averageUtilization']}%" if "averageUtilization" in held else UNKNOWN
-        goal = f"{wanted['averageUtilization']}%" if "averageUtilization" in wanted else "<auto>"
-        return f"{named}{is_now}/{goal}"
-    part = "averageValue" if "averageValue" in wanted else "value"
-    average = " (avg)" if kind in ("external", "object") and part == "averageValue" else ""
-    return f"{named}{held.get(part, UNKNOWN)}/{wanted.get(part, '')}{average}"
-
-
 def ingress_cells(obj: Object, now: float) -> list[Any]:
     spec = obj["spec"]
     hosts = [r["host"] for r in spec.get("rules") or [] if r.get("host")]
@@ -268,8 +236,6 @@ def request_state(status: Object) -> str:
     return ",".join([decided, *outcome])
 
 
-MOST_METRICS = 2
-
 PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     **EXTENSION,
     **WORKLOADS,
@@ -287,7 +253,6 @@ PRINTED: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     ("", "ResourceQuota"): (columns_of("Name|Request|Limit|Age"), quota_cells),
     ("", "LimitRange"): (columns_of("Name|Created At:date"), lambda o, now: [o["metadata"]["name"], o["metadata"].get("creationTimestamp")]),
     ("autoscaling", "Scale"): (columns_of("Name|Desired:integer|Available:integer|Age"), lambda o, now: [o["metadata"]["name"], o["spec"].get("replicas", 0), o["status"].get("replicas", 0), created(o, now)]),
-    ("autoscaling", "HorizontalPodAutoscaler"): (columns_of("Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"), autoscaler_cells),
     ("networking.k8s.io", "Ingress"): (columns_of("Name|Class|Hosts|Address|Ports|Age"), ingress_cells),
     ("networking.k8s.io", "IngressClass"): (columns_of("Name|Controller|Parameters|Age"), ingress_class_cells),
     ("networking.k8s.io", "NetworkPolicy"): (columns_of("Name|Pod-Selector|Age"), lambda o, now: [o["metadata"]["name"], label_selector(o["spec"].get("podSelector")), created(o, now)]),

@@ -218,6 +218,40 @@ def cron_job_cells(obj: Object, now: float) -> list[Any]:
     ]  # fmt: skip
 
 
+MOST_METRICS = 2
+
+
+def autoscaler_cells(obj: Object, now: float) -> list[Any]:
+    spec, status = obj["spec"], obj.get("status", {})
+    target = spec["scaleTargetRef"]
+    currents = status.get("currentMetrics") or []
+    metrics = spec.get("metrics") or []
+    shown = [
+        metric_text(metric, currents[n] if n < len(currents) else {})
+        for n, metric in enumerate(metrics[:MOST_METRICS])
+    ]
+    more = f" + {len(metrics) - MOST_METRICS} more..." if len(metrics) > MOST_METRICS else ""
+    return [
+        obj["metadata"]["name"], f"{target['kind']}/{target['name']}", ", ".join(shown) + more or NONE, str(spec.get("minReplicas", UNSET)),
+        spec.get("maxReplicas", 0), status.get("currentReplicas", 0), created(obj, now),
+    ]  # fmt: skip
+
+
+def metric_text(metric: dict[str, Any], current: dict[str, Any]) -> str:
+    """What is and what is wanted of one metric: "cpu: 20%/50%"."""
+    kind = metric["type"][0].lower() + metric["type"][1:]
+    source = metric.get(kind, {})
+    wanted, held = source.get("target", {}), current.get(kind, {}).get("current", {})
+    named = f"{source.get('name', '')}: " if kind in ("resource", "containerResource") else ""
+    if named and "averageValue" not in wanted:
+        is_now = f"{held['averageUtilization']}%" if "averageUtilization" in held else UNKNOWN
+        goal = f"{wanted['averageUtilization']}%" if "averageUtilization" in wanted else "<auto>"
+        return f"{named}{is_now}/{goal}"
+    part = "averageValue" if "averageValue" in wanted else "value"
+    average = " (avg)" if kind in ("external", "object") and part == "averageValue" else ""
+    return f"{named}{held.get(part, UNKNOWN)}/{wanted.get(part, '')}{average}"
+
+
 WORKLOADS: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     ("", "Pod"): (columns_of("Name|Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*"), pod_cells),
     ("apps", "Deployment"): (columns_of("Name|Ready|Up-to-date|Available|Age|Containers*|Images*|Selector*"), deployment_cells),
@@ -227,4 +261,5 @@ WORKLOADS: dict[tuple[str, str], tuple[tuple[Column, ...], Cells]] = {
     ("apps", "DaemonSet"): (columns_of("Name|Desired:integer|Current:integer|Ready:integer|Up-to-date:integer|Available:integer|Node Selector|Age|Containers*|Images*|Selector*"), daemon_set_cells),
     ("batch", "Job"): (columns_of("Name|Status|Completions|Duration|Age|Containers*|Images*|Selector*"), job_cells),
     ("batch", "CronJob"): (columns_of("Name|Schedule|Timezone|Suspend:boolean|Active:integer|Last Schedule|Age|Containers*|Images*|Selector*"), cron_job_cells),
+    ("autoscaling", "HorizontalPodAutoscaler"): (columns_of("Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"), autoscaler_cells),
 }  # fmt: skip
