@@ -186,6 +186,46 @@ def test_19_what_stands_in_a_row(api: Api, ns: str) -> None:
     assert [row["cells"][0] for row in one["rows"]] == ["a"]
 
 
+def test_19_cells_of_kinds_with_more_to_say(api: Api, ns: str) -> None:
+    metrics = [
+        {"type": "Resource", "resource": {"name": name, "target": {"type": kind, part: value}}}
+        for name, kind, part, value in (
+            ("cpu", "Utilization", "averageUtilization", 50),
+            ("memory", "AverageValue", "averageValue", "1Gi"),
+            ("storage", "AverageValue", "averageValue", "2Gi"),
+        )
+    ]
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}
+    scaler = {"maxReplicas": 3, "scaleTargetRef": target, "metrics": metrics}
+    policy = {
+        "podSelector": {"matchExpressions": [{"key": "a", "operator": "In", "values": ["c", "b"]}]}
+    }
+    ports = [{"port": 80, "name": "x"}, {"port": 53, "protocol": "UDP", "name": "y"}]
+    for path, spec, cells in (
+        (
+            at(ns, "horizontalpodautoscalers", "apis/autoscaling/v2"),
+            scaler,
+            [
+                "a",
+                "Deployment/x",
+                "cpu: <unknown>/50%, memory: <unknown>/1Gi + 1 more...",
+                "1",
+                3,
+                0,
+            ],
+        ),
+        (at(ns, "networkpolicies", "apis/networking.k8s.io/v1"), policy, ["a", "a in (b,c)"]),
+        (
+            at(ns, "services"),
+            {"clusterIP": "None", "ports": ports},
+            ["a", "ClusterIP", "None", "<none>", "80/TCP,53/UDP"],
+        ),
+    ):
+        api.make(path, {"metadata": {"name": "a"}, "spec": spec})
+        table = api.good("GET", f"{path}/a", accept=TABLE)
+        assert table["rows"][0]["cells"][: len(cells)] == cells
+
+
 COLUMNS = {
     "api/v1/events": "Last Seen|Type|Reason|Object|Subobject*|Source*|Message|First Seen*|Count*|Name*",
     "api/v1/limitranges": "Name|Created At",

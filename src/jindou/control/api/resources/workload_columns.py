@@ -9,6 +9,8 @@ from typing import Any
 
 from jindou.control.api.resources.cells import (
     NONE,
+    UNKNOWN,
+    UNSET,
     Cells,
     age,
     columns_of,
