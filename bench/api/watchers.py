@@ -127,9 +127,9 @@ def collect(connections: list[Connection], poll: select.epoll, until: float) -> 
 
 
 def main(port: int, path: str, token: str, count: int, streams: int) -> None:
-    connections = [Connection(port, streams) for _ in range(count)]
-    poll = select.epoll()
-    for one in connections:
+    connections, poll = [], select.epoll()
+    for _ in range(count):
+        connections.append(one := Connection(port, streams))
         one.ask(path, token)
         poll.register(one.sock, select.EPOLLIN)
     while True:
