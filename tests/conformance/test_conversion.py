@@ -157,6 +157,32 @@ def test_71_watches_in_every_version(things: Things) -> None:
         assert {e["object"]["apiVersion"] for e in told} == {f"{things.group}/v2"}
 
 
+def test_43_owners_in_different_versions_know_of_each_other(things: Things) -> None:
+    things.define()
+
+    def apply(version: str, manager: str, force: bool = False, **spec: str) -> Any:
+        body = things.thing(version, "a", **spec)
+        query = {"fieldManager": manager, "force": str(force).lower()}
+        return things.api.ask("PATCH", things.path(version, "a"), body, kind=APPLY, **query)
+
+    def owners(found: Any) -> dict[str, list[str]]:
+        entries = found.json["metadata"]["managedFields"]
+        return {e["manager"]: sorted(e["fieldsV1"]["f:spec"]) for e in entries}
+
+    assert owners(apply("v1", "ann", hostPort="h:1")) == {"ann": ["f:hostPort"]}
+    both = {"ann": ["f:hostPort"], "bob": ["f:host"]}
+    assert owners(apply("v2", "bob", host="h")) == both
+    refused = apply("v2", "bob", host="z")
+    assert (refused.code, refused.causes) == (409, [("FieldManagerConflict", ".spec.hostPort")])
+    assert refused.message == 'Apply failed with 1 conflict: conflict with "ann": .spec.hostPort'
+    taken = apply("v2", "bob", force=True, host="z")
+    assert (taken.json["spec"], owners(taken)) == ({"host": "z", "port": "1"}, {"bob": ["f:host"]})
+    change = {"spec": {"hostPort": "y:2"}}
+    query = {"kind": MERGE, "fieldManager": "cid"}
+    found = things.api.ask("PATCH", things.path("v1", "a"), change, **query)
+    assert owners(found) == {"cid": ["f:hostPort"]}
+
+
 FAILURES = {
     "down": (lambda review: Raw(500, b"x", "text/plain"), 'failed: an error on the server ("x") has prevented the request from succeeding'),
     "refused": (lambda review: answer(review, status="Failure", message="cannot"), "failed: cannot"),

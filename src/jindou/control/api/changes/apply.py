@@ -71,6 +71,9 @@ def track(
     if before is not None and not owners:  # nobody keeps count, until somebody applies
         _set_entries(meta, None)
         return
+    if subresource == "scale" and not any(common(o.fields, changed) for o in owners.values()):
+        _set_entries(meta, held)  # the replicas are nobody's, and stay so
+        return
     if removed or (changed and owners):
         for other, owned in owners.items():
             left = without(without(owned.fields, changed), removed)
@@ -129,7 +132,8 @@ def apply(
     }
     unchanged = not changed and not removed and who in owners and last == mine
     before_now = owners[who].time if who in owners else ""
-    when = now if changed or removed else before_now  # of an apply that changes no value: none
+    moved = any(merged.get(name) != start.get(name) for name in {*merged, *start} - {"metadata"})
+    when = now if changed or removed or moved else before_now  # who changes no value has no time
     left[who] = Owned(mine, when, api_version)
     _remember_last_applied(manager, start, applied, merged)
     _set_entries(merged["metadata"], held if unchanged else encode(left))
@@ -281,6 +285,18 @@ def _prune_one(
 
 
 # ---------------------------------------------------------------- conflicts
+
+
+def changed_between(before: Object, after: Object, schema: Schema) -> tuple[Fields, Fields]:
+    """What was changed or added, and what was removed."""
+    changed: Fields = {}
+    removed: Fields = {}
+    _compare_objects(plan_of(schema), before, after, changed, removed)
+    return changed, removed
+
+
+def refuse_conflicts(others: Owners, changed: Fields) -> None:
+    _refuse_conflicts(others, changed, {})
 
 
 def _refuse_conflicts(others: Owners, changed: Fields, allowed: Fields) -> None:

@@ -27,6 +27,7 @@ class Call:
     dry_run: bool = False
     validation: str = "Ignore"
     force: bool | None = None  # of server-side apply
+    applying: bool = False  # it is one
     named_manager: bool = True  # the client itself said who manages
     warnings: list[str] = field(default_factory=list)
     query: Query | None = None  # of the request; None: there was none, the call comes from within

@@ -10,10 +10,10 @@ import orjson
 
 from jindou.control.api import status
 from jindou.control.api.admission.allocation import Allocation
-from jindou.control.api.engine import deletions, encoding, writes
+from jindou.control.api.engine import crossing, deletions, encoding, writes
 from jindou.control.api.engine.calls import Call
 from jindou.control.api.resources.overlay import UNCONDITIONAL_UPDATE_REFUSED
-from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.store import Change, Encode, Stale, Store, Stored
 from jindou.objects.errors import AlreadyExists
 from jindou.objects.kinds import Object
@@ -37,8 +37,9 @@ class Deleted(NamedTuple):
 class Commits:
     """What has been judged is written, or shown where the run is dry."""
 
-    def __init__(self, store: Store, allocation: Allocation) -> None:
+    def __init__(self, store: Store, registry: Registry, allocation: Allocation) -> None:
         self._store = store
+        self._registry = registry
         self._allocation = allocation
 
     def give_back(self, resource: Resource, key: str) -> None:
@@ -77,6 +78,8 @@ class Commits:
     ) -> Written | None:
         """`named`: a revision was asked for. None: somebody was quicker, and has made himself seen (by a
         deletion even where one was named: then there is nothing to conflict with)."""
+        if resource.conversion is not None:
+            await crossing.settle(self._registry, resource, old, new, call, part)
         if writes.same(new, old):
             return Written(stored.value, stored.revision)
         if call.dry_run:

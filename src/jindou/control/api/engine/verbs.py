@@ -34,6 +34,7 @@ from jindou.control.api.engine.templates import Templates
 from jindou.control.api.engine.watches import Memos, Tell, Watch
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import copy
+from jindou.control.api.resources.zeros import as_read
 from jindou.control.api.rules.names import forbidden, required
 from jindou.control.store import Store, Stored
 from jindou.objects.errors import AlreadyExists, Fault
@@ -58,7 +59,7 @@ class Engine:
         self._allocation = allocation
         self.chain = Chain()
         self._places = Places(store)
-        self._commits = Commits(store, allocation)
+        self._commits = Commits(store, registry, allocation)
         self.templates = Templates(store, self.chain, self._places, self._commits)
         self._removals = Removals(store, self._places, self.chain)
         self._judges: dict[str, Judge] = {}
@@ -250,21 +251,26 @@ class Engine:
             says = "is required for apply patch"
             raise wrong_option("PatchOptions", required("fieldManager", says))
         patches.check_applied(patch.changes, name)
+        call.applying = True
         applied = check_kind(resource, patch.changes)
         managed.check(applied, resource.schema, resource.kind.api_version)
-        fit(resource, applied, call, patch.odd)
+        fit(resource, applied, call, patch.odd, drop=False)
         writes.place(resource, applied, namespace, name)
         applied["metadata"].setdefault("name", name)
         named = bool(applied["metadata"].get("resourceVersion"))
 
         def applied_to(live: Object | None) -> Object:
-            return managed.apply(
+            found = managed.apply(
                 live, applied, manager=call.manager, force=bool(call.force), schema=resource.schema,
                 api_version=resource.kind.api_version, subresource=part, now=writes.now(),
             )  # fmt: skip
+            result: Object = copy(found)
+            if not resource.custom:
+                as_read(resource.schema, result)
+            return result
 
         def wanted(old: Object) -> tuple[Object, bool]:
-            new = copy(applied_to(old))
+            new = applied_to(old)
             writes.expect(resource, new, old, True, patching=True)
             return new, named
 
@@ -278,7 +284,7 @@ class Engine:
                 says = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
                 raise status.conflict(resource.kind, name, says)
             try:
-                return await self._create(resource, copy(applied_to(None)), call, managing=False)
+                return await self._create(resource, applied_to(None), call, managing=False)
             except AlreadyExists:
                 continue
         raise status.conflict(resource.kind, name)
