@@ -8,7 +8,7 @@ import pytest
 
 from jindou.client import Event, Listing
 from jindou.client.informers import Informer, Informers, only_metadata, without_managed_fields
-from jindou.objects.errors import Expired, Unavailable
+from jindou.objects.errors import Expired, Timeout, Unavailable
 from jindou.objects.kinds import CONFIG_MAP, POD
 
 
@@ -205,3 +205,15 @@ def test_what_is_held_is_bytes(count):
     _, _, informer = follow([Listing(pods, str(count))], [[]])
     held = sum(len(one.data) for one in informer._held.values())
     assert held < count * 1200
+
+
+@pytest.mark.parametrize("refusal", [Timeout("Too large resource version: 7, current: 3"), None])
+def test_a_server_that_is_behind_is_listed_again(refusal):
+    mark = Event("BOOKMARK", {"metadata": {"resourceVersion": "3"}})
+    told, calls, informer = follow(
+        [Listing([obj("a", 7)], "7"), Listing([obj("b", 2)], "3")],
+        [[refusal or mark], []],
+    )
+    assert calls == ["list", "watch 7", "list", "watch 3"]
+    assert told == [("a", None, "7"), ("b", None, "2"), ("a", "7", None)]
+    assert informer.revision == "3"

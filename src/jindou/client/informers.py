@@ -222,11 +222,14 @@ class Informer:
 
     def _take(self, event: Event, data: bytes = b"") -> None:
         obj = event.object
+        revision = obj["metadata"].get("resourceVersion") or self.revision
         if event.type == "DELETED":
             self._remove(_key(obj), obj)
         elif event.type != "BOOKMARK":
             self._put(_key(obj), obj, data)
-        self._reached(obj["metadata"].get("resourceVersion") or self.revision)
+        elif int(revision) < int(self.revision or 0):
+            raise Expired(f"the server is at {revision}, before {self.revision}: it was replaced")
+        self._reached(revision)
 
     def _reached(self, revision: str) -> None:
         self.revision = revision
