@@ -28,6 +28,7 @@ def test_what_is_there_stays_and_what_is_due_is_made_anew(tmp_path):
         "admin",
         "node",
         "proxy",
+        "front-proxy",
     }
     assert renewal.ensure(settings) == []
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=300)
