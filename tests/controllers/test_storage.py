@@ -154,6 +154,8 @@ def test_a_claim_is_bound_when_its_first_pod_has_a_node_and_its_folder_goes_with
             "volume.kubernetes.io/selected-node": "here",
         }
         assert claim["spec"]["volumeName"] == name
+        (condition,) = claim["status"].pop("conditions")
+        assert (condition["type"], condition["reason"]) == ("Unused", "PodUsingPVC")
         assert claim["status"] == {
             "phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
         }  # fmt: skip
@@ -188,6 +190,7 @@ def test_a_claim_without_a_class_takes_a_volume_that_is_there_and_it_is_kept() -
         await world.client.create(PERSISTENT_VOLUME, volume_object(size="3Gi"))
         claim = await phase_of(world, DATA, "Bound")
         assert claim["status"]["capacity"] == {"storage": "3Gi"}
+        assert claim["status"]["conditions"][0]["reason"] == "NoPodsUsingPVC"
         place = Ref(PERSISTENT_VOLUME, "", "pv")
         await phase_of(world, place, "Bound")
         await world.client.delete(DATA)

@@ -70,12 +70,16 @@ class Claims:
                 self._wake(ref_of(self.kind, claim))
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
-        """A claim that is to go waits for its Pods; one that is asked for by its Pod is made here."""
-        if new is None and old is not None:
-            for name in plans.claim_names(old):
-                self._wake(Ref(self.kind, old["metadata"]["namespace"], name))
-        elif new is not None and old is None and any(v.get("ephemeral") for v in _volumes_of(new)):
-            self._wake(ref_of(POD, new))
+        """A claim says whether it is used, and one that is to go waits for its Pods; one that is
+        described by its Pod is made here."""
+        pod = new if new is not None else old
+        assert pod is not None
+        if old is not None and new is not None and plans.has_ended(old) == plans.has_ended(new):
+            return
+        for name in plans.claim_names(pod):
+            self._wake(Ref(self.kind, pod["metadata"]["namespace"], name))
+        if old is None and any(volume.get("ephemeral") for volume in _volumes_of(pod)):
+            self._wake(ref_of(POD, pod))
 
     async def reconcile(self, ref: Ref, client: Client) -> float | None:
         if ref.kind == POD:
@@ -176,7 +180,9 @@ class Claims:
             annotations[plans.BIND_COMPLETED] = "yes"
             claim["spec"]["volumeName"] = name
             claim = await client.update(PERSISTENT_VOLUME_CLAIM, claim)
-        await self._write(client, claim, plans.bound_status(claim, volume))
+        key = f"{meta['namespace']}/{meta['name']}"
+        used = not all(plans.has_ended(pod) for pod in self._pods.by("claim", key))
+        await self._write(client, claim, plans.bound_status(claim, volume, used))
 
     async def _write(self, client: Client, claim: Object, status: Object) -> None:
         if status != (claim.get("status") or {}):

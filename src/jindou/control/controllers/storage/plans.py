@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jindou.control.controllers import conditions, times
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.scheduling.node_terms import matches_term
 from jindou.objects import quantities
@@ -29,6 +30,7 @@ ASKED = (
     "volume.kubernetes.io/storage-provisioner",
 )
 HOSTNAME = "kubernetes.io/hostname"
+UNUSED = "Unused"
 
 
 def annotation(obj: Object, name: str) -> str:
@@ -144,14 +146,41 @@ def reference_to(claim: Object) -> Object:
     }
 
 
-def bound_status(claim: Object, volume: Object) -> Object:
-    spec = volume["spec"]
+def bound_status(claim: Object, volume: Object, used: bool) -> Object:
+    """`used`: does a Pod that has not ended name the claim?"""
+    spec, status = volume["spec"], claim.get("status") or {}
     return {
-        **(claim.get("status") or {}),
+        **status,
         "phase": "Bound",
         "accessModes": list(spec.get("accessModes") or ()),
         "capacity": dict(spec.get("capacity") or {}),
+        "conditions": with_use(status.get("conditions") or [], used),
     }
+
+
+def with_use(held: list[Object], used: bool) -> list[Object]:
+    wanted = "False" if used else "True"
+    old = conditions.among(held, UNUSED)
+    if old is not None and old["status"] == wanted:
+        return held
+    reason, text = (
+        ("PodUsingPVC", "A pod is currently referencing this PVC")
+        if used
+        else ("NoPodsUsingPVC", "No pods are currently referencing this PVC")
+    )
+    new = {
+        "type": UNUSED,
+        "status": wanted,
+        "lastProbeTime": None,
+        "lastTransitionTime": times.text(),
+        "reason": reason,
+        "message": text,
+    }
+    return [*conditions.without(held, UNUSED), new]
+
+
+def has_ended(pod: Object) -> bool:
+    return phase(pod) in ("Succeeded", "Failed")
 
 
 def users_of(claim: Object, pods: Iterable[Object]) -> list[str]:
