@@ -248,7 +248,7 @@ def controllers(api: ApiServer, settings: Settings, authority: str) -> list[Cont
         endpoints.EndpointsOfServices(),
         disruption.Disruption(kinds),
         resource_quotas.ResourceQuotas(kinds),
-        autoscalers.Autoscalers(kinds),
+        autoscalers.Autoscalers(kinds, api.behind),
         scheduler.Scheduler(),
         nodes.Nodes(),
         pods_gc.PodsGC(),

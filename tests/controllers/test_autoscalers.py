@@ -11,10 +11,12 @@ from jindou.control.controllers import times
 from jindou.control.controllers.autoscaling import demand, pace
 from jindou.control.controllers.autoscaling.autoscalers import AUTOSCALER, Autoscalers
 from jindou.control.controllers.autoscaling.demand import Metric, Tolerances, Unknowable
+from jindou.control.controllers.autoscaling.foreign import Foreign, Scaled, plan_total
 from jindou.control.controllers.autoscaling.pace import History, Mark, decide
 from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.control.controllers.workloads.deployments import Deployments
 from jindou.control.controllers.workloads.replica_sets import ReplicaSets
+from jindou.objects.errors import NotFound
 from jindou.objects.kinds import DEPLOYMENT, POD, Kind, Ref
 from tests.controllers.world import deployment_object, in_world, kinds_of, with_node
 
@@ -183,7 +185,7 @@ def controllers(server):
         ServiceAccounts(),
         Deployments(),
         ReplicaSets(),
-        Autoscalers(lambda: kinds_of(server), period=0.05),
+        Autoscalers(lambda: kinds_of(server), server.behind, period=0.05),
     ]
 
 
@@ -301,8 +303,86 @@ def test_what_stands_in_the_way_is_said_in_conditions():
         )
         await world.client.create(AUTOSCALER, autoscaler("rival", metrics=by_memory("1Mi")))
         await condition(world, "ScalingActive", "AmbiguousSelector", "rival")
+        for name in ("silent", "rival"):
+            await world.client.delete(Ref(AUTOSCALER, "default", name))
+        target = {"type": "AverageValue", "averageValue": "1"}
+        hits = [{"type": "Pods", "pods": {"metric": {"name": "hits"}, "target": target}}]
+        await world.client.create(AUTOSCALER, autoscaler("foreign", metrics=hits))
+        _, _, says = await condition(world, "ScalingActive", "FailedGetPodsMetric", "foreign")
+        assert says.endswith(
+            "unable to get metric hits: unable to fetch metrics from custom metrics API: "
+            "no custom metrics API (custom.metrics.k8s.io) registered"
+        )
 
     in_world(controllers, scenario)
+
+
+def scaled(count=2, wanted=2, running=2):
+    return Scaled("default", "app=web", pods(count), wanted, running, Tolerances())
+
+
+@pytest.mark.parametrize(
+    ("used", "target", "replicas", "value", "part"),
+    [
+        (9000, {"value": "3"}, 6, 9000, "value"),
+        (3100, {"value": "3"}, 2, 3100, "value"),
+        (9000, {"averageValue": "2"}, 5, 4500, "averageValue"),
+        (4200, {"averageValue": "2"}, 2, 2100, "averageValue"),
+    ],
+)
+def test_one_value_for_all_pods(used, target, replicas, value, part):
+    proposal, told = plan_total(used, target, scaled())
+    assert (proposal.replicas, proposal.value, told) == (replicas, value, part)
+
+
+def test_who_serves_other_metrics_is_asked_through_the_api():
+    asked = []
+
+    async def ask(path):
+        asked.append(path)
+        if "v1beta2" in path:
+            raise NotFound("the server could not find the requested resource")
+        item = {
+            "describedObject": {"name": "p0"},
+            "value": "900m",
+            "timestamp": "2026-01-01T00:00:00Z",
+        }
+        return {"items": [item, {**item, "describedObject": {"name": "p1"}}]}
+
+    selector = {
+        "matchLabels": {"q": "a"},
+        "matchExpressions": [{"key": "r", "operator": "NotIn", "values": ["c", "b"]}],
+    }
+    pods_metric = {
+        "type": "Pods",
+        "pods": {
+            "metric": {"name": "hits", "selector": selector},
+            "target": {"averageValue": "300m"},
+        },
+    }
+    foreign = Foreign(lambda: [Kind("apps", "v1", "Deployment", "deployments")], ask)
+    proposal, name, status = asyncio.run(foreign.measure(pods_metric, scaled()))
+    assert (proposal.replicas, name) == (6, "pods metric hits")
+    assert status["pods"]["current"] == {"averageValue": "900m"}
+    assert asked[1] == (
+        "/apis/custom.metrics.k8s.io/v1beta1/namespaces/default/pods/*/hits?labelSelector=app%3Dweb"
+        "&metricLabelSelector=q%3Da%2Cr+notin+%28b%2Cc%29"
+    )
+    of = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
+    other = {
+        "type": "Object",
+        "object": {"metric": {"name": "hits"}, "describedObject": of, "target": {"value": "450m"}},
+    }
+    proposal, name, status = asyncio.run(foreign.measure(other, scaled()))
+    assert (proposal.replicas, name) == (4, "Deployment metric hits")
+    assert asked[-1].endswith("/namespaces/default/deployments.apps/d/hits")
+    outside = {
+        "type": "External",
+        "external": {"metric": {"name": "queue"}, "target": {"averageValue": "300m"}},
+    }
+    proposal, _, status = asyncio.run(foreign.measure(outside, scaled()))
+    assert proposal.replicas == 6
+    assert status["external"]["current"] == {"averageValue": "900m"}
 
 
 def test_bounds_are_kept_without_metrics():

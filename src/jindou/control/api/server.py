@@ -40,6 +40,7 @@ from jindou.control.api.wire.documents import Documents
 from jindou.control.api.wire.metering import Source
 from jindou.control.api.wire.requests import Requests
 from jindou.control.store import Store
+from jindou.objects.kinds import Object
 from jindou.settings import Settings
 from jindou.transport import Handler
 
@@ -150,6 +151,10 @@ class ApiServer:
     def measure(self, source: Source) -> None:
         """Lines that another part of this process adds to /metrics."""
         self._documents.sources.append(source)
+
+    async def behind(self, path: str) -> Object:
+        """What a server behind this one has at a path. Raises CloudError."""
+        return await self._behind.read(path)
 
     def local(self, user: User = CONTROLLERS, manager: str = "") -> LocalClient:
         return LocalClient(self.engine, user, self.access, self.tokens, manager, self._metrics)

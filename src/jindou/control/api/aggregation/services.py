@@ -37,7 +37,7 @@ from jindou.control.api.engine.writes import now
 from jindou.control.api.webhooks.clients import SLICES, CallFailed, slices_of, why_not
 from jindou.control.api.wire import forwarding
 from jindou.control.store import Change, Store
-from jindou.objects.errors import CloudError
+from jindou.objects.errors import CloudError, NotFound, Unavailable
 from jindou.objects.kinds import Object, Ref
 from jindou.transport import Answer, Request, Response
 
@@ -265,6 +265,20 @@ class Aggregation:
                 due.set()
             says = f"error trying to reach service: {why_not(error, self._ways.url(remote))}\n"
             return Response(503, says.encode(), TEXT)
+
+    async def read(self, path: str) -> Object:
+        """What a server behind this one has at a path, for those in this process. Raises CloudError."""
+        remote = self.find(path)
+        if remote is None:
+            raise NotFound("the server could not find the requested resource")
+        try:
+            code, told = await self._fetch(remote, path, "application/json")
+        except (OSError, TimeoutError, CallFailed) as error:
+            raise Unavailable(f"error trying to reach service: {error}") from None
+        if code != 200 or not isinstance(told, dict):
+            says = told.get("message") if isinstance(told, dict) else None
+            raise Unavailable(says or f"the server behind {remote.name} answered {code}")
+        return told
 
     # ------------------------------------------------------------ documents
 

@@ -11,6 +11,7 @@ from jindou.client.informers import Informers
 from jindou.control.controllers import Wake, times
 from jindou.control.controllers.autoscaling import demand, pace
 from jindou.control.controllers.autoscaling.demand import Proposal, Unknowable
+from jindou.control.controllers.autoscaling.foreign import Ask, Foreign, Scaled
 from jindou.control.controllers.autoscaling.pace import History, Mark
 from jindou.control.controllers.recorder import Recorder
 from jindou.objects import selectors
@@ -22,10 +23,13 @@ AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpod
 POD_METRICS = Kind("metrics.k8s.io", "v1beta1", "PodMetrics", "pods")
 PERIOD = 15.0  # seconds
 TRIES = 5
+SOURCES = {
+    "Pods": ("FailedGetPodsMetric", "failed to get pods metric value"),
+    "Object": ("FailedGetObjectMetric", "failed to get object metric value"),
+    "External": ("FailedGetExternalMetric", "failed to get {} external metric value"),
+}
 NO_SCALE = "the HPA controller was unable to get the target's current scale: {}"
 UNABLE = "the HPA was unable to compute the replica count: {}"
-CUSTOM = "unable to fetch metrics from custom metrics API: no custom metrics API (custom.metrics.k8s.io) registered"
-EXTERNAL = "unable to fetch metrics from external metrics API: no external metrics API (external.metrics.k8s.io) registered"
 
 
 class Refused(Exception):
@@ -47,9 +51,15 @@ class Autoscalers:
     owns: Sequence[Kind] = ()
     name = "horizontalpodautoscalers"
 
-    def __init__(self, kinds: Callable[[], Sequence[Kind]], period: float = PERIOD) -> None:
+    def __init__(
+        self,
+        kinds: Callable[[], Sequence[Kind]],
+        ask: Ask | None = None,
+        period: float = PERIOD,
+    ) -> None:
         self.pace = self._period = period
         self._kinds = kinds
+        self._foreign = Foreign(kinds, ask)
         self._events = Recorder("horizontal-pod-autoscaler")
         self._histories: dict[Ref, History] = {}
         self._selectors: dict[Ref, selectors.Selector] = {}
@@ -172,7 +182,10 @@ class Autoscalers:
         wanted = look.spec.get("metrics") or []
         for metric in wanted:
             try:
-                told = await self._one(client, look, metric, text, pods, current)
+                if metric["type"] in SOURCES:
+                    told = await self._elsewhere(look, metric, text, pods, scale)
+                else:
+                    told = await self._one(client, look, metric, text, pods, current)
             except Failed as failure:
                 look.event(failure.reason, failure.why)
                 failed.append((failure.reason, failure.why, f"{failure.of}: {failure.why}"))
@@ -229,8 +242,6 @@ class Autoscalers:
     ) -> Told:
         """Raises Failed."""
         kind = metric["type"]
-        if kind not in ("Resource", "ContainerResource"):
-            raise Failed(*unserved(look.namespace, metric))
         part = "resource" if kind == "Resource" else "containerResource"
         source = metric[part]
         resource, target = source["name"], source["target"]
@@ -257,6 +268,27 @@ class Autoscalers:
         named = {"name": resource, **({"container": container} if container else {})}
         status = {"type": kind, part: {**named, "current": now}}
         return Told(proposal, name_of(kind, resource, proposal), status)
+
+    async def _elsewhere(
+        self,
+        look: Look,
+        metric: Mapping[str, Any],
+        selector: str,
+        pods: list[Object],
+        scale: Object,
+    ) -> Told:
+        """Raises Failed."""
+        wanted = int(scale["spec"].get("replicas", 0))
+        running = int((scale.get("status") or {}).get("replicas", 0))
+        tolerances = demand.tolerances_of(look.spec.get("behavior"))
+        scaled = Scaled(look.namespace, selector, pods, wanted, running, tolerances)
+        try:
+            return Told(*await self._foreign.measure(metric, scaled))
+        except Unknowable as error:
+            kind = metric["type"]
+            name = metric[kind.lower()]["metric"]["name"]
+            reason, of = SOURCES[kind]
+            raise Failed(reason, of.format(name), str(error)) from None
 
 
 class Failed(Exception):
@@ -347,30 +379,6 @@ def reason_of(kind: str, resource: str, container: str) -> tuple[str, str]:
         return "FailedGetResourceMetric", f"failed to get {resource} resource metric value"
     says = f"failed to get {container} container metric value"
     return "FailedGetContainerResourceMetric", says
-
-
-def unserved(namespace: str, metric: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Metrics that only an API of somebody else could tell: reason, what failed, and why."""
-    kind = metric["type"]
-    source = metric[kind.lower()]
-    name = (source.get("metric") or {}).get("name", "")
-    if kind == "Pods":
-        says = f"unable to get metric {name}: {CUSTOM}"
-        return "FailedGetPodsMetric", "failed to get pods metric value", says
-    if kind == "Object":
-        of = source["describedObject"]
-        says = f"unable to get metric {name} on {of['kind']} {namespace}/{of['name']}: {CUSTOM}"
-        return "FailedGetObjectMetric", "failed to get object metric value", says
-    says = f"unable to get external metric {namespace}/{name}/{shown_selector(source['metric'])}: {EXTERNAL}"
-    return "FailedGetExternalMetric", f"failed to get {name} external metric value", says
-
-
-def shown_selector(metric: Mapping[str, Any]) -> str:
-    held = metric.get("selector")
-    if held is None:
-        return "nil"
-    equal = " ".join(f"{k}:{v}" for k, v in sorted((held.get("matchLabels") or {}).items()))
-    return f"&LabelSelector{{MatchLabels:map[string]string{{{equal}}},MatchExpressions:[]LabelSelectorRequirement{{}},}}"
 
 
 def shown(ref: Ref) -> str:
