@@ -36,7 +36,7 @@ CHANGES: list[tuple[str, str, Any, Any, str]] = [
     ("apps", "replicasets", {"spec": WORKLOAD}, {"spec": {"selector": OTHER, "template": {"metadata": {"labels": {"app": "b"}}}}}, "spec.selector"),
     ("apps", "daemonsets", {"spec": {"selector": {"matchLabels": LABELS}, "template": TEMPLATE}}, {"spec": {"selector": OTHER, "template": {"metadata": {"labels": {"app": "b"}}}}}, "spec.selector"),
     ("apps", "statefulsets", {"spec": {**WORKLOAD, "serviceName": "s"}}, {"spec": {"serviceName": "t"}}, "spec.serviceName"),
-    ("batch", "jobs", {"spec": {"template": ONCE, "suspend": True}}, {"spec": {"template": {"spec": {"activeDeadlineSeconds": 5}}}}, "spec.template.spec"),
+    ("batch", "jobs", {"spec": {"template": ONCE}}, {"spec": {"template": {"spec": {"activeDeadlineSeconds": 5}}}}, "spec.template"),
     ("batch", "jobs", {"spec": {"template": ONCE, "suspend": True}}, {"spec": {"completionMode": "Indexed"}}, "spec.completionMode"),
     ("", "services", {"spec": {"ports": [{"port": 80}]}}, {"spec": {"clusterIP": "None", "clusterIPs": ["None"]}}, "spec.clusterIPs[0]"),
     ("", "secrets", {"type": "Opaque"}, {"type": "example.com/other"}, "type"),

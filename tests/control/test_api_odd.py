@@ -104,12 +104,12 @@ data: {c: eA==}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata: {name: o}
-spec: {maxReplicas: 3, scaleTargetRef: {kind: D, name: d}, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}], behavior: {scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 3}]}}}
+spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: D, name: d}, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}], behavior: {scaleUp: {policies: [{type: Pods, value: 1, periodSeconds: 3}]}}}
 ---
 apiVersion: autoscaling/v1
 kind: HorizontalPodAutoscaler
 metadata: {name: o1, annotations: {autoscaling.alpha.kubernetes.io/metrics: "[]"}}
-spec: {maxReplicas: 3, scaleTargetRef: {kind: D, name: d}, targetCPUUtilizationPercentage: 3}
+spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: D, name: d}, targetCPUUtilizationPercentage: 3}
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -144,6 +144,12 @@ kind: Event
 metadata: {name: o}
 regarding: {kind: Pod, name: a, namespace: default}
 note: x
+reason: r
+action: a
+type: Normal
+eventTime: "2026-01-01T00:00:00.000000Z"
+reportingController: example.com/c
+reportingInstance: c-1
 """
 ODD = [None, 0, -1, "", "x", [], {}, [{}], {"a": 1}, True, 1.5, 10**18, ["x"], [None], {"a": None}, "a" * 300, [[]]]  # fmt: skip
 HOW = {

@@ -20,7 +20,7 @@ from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.checks import is_clean
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import drop_nulls, mismatch, unknown_fields
-from jindou.control.api.resources.zeros import as_read, unfit
+from jindou.control.api.resources.zeros import JSON_NAMES, as_read, unfit
 from jindou.control.api.rules.names import invalid
 from jindou.objects.errors import BadRequest, UnsupportedMediaType
 from jindou.objects.kinds import Object
@@ -157,7 +157,7 @@ def check_kind(resource: Resource, obj: Any) -> Object:
         raise BadRequest(
             _unfit(
                 resource,
-                "json: cannot unmarshal into Go struct field metadata of type v1.ObjectMeta",
+                f"json: cannot unmarshal {JSON_NAMES.get(type(meta), 'null')} into Go struct field {kind.name}.metadata of type v1.ObjectMeta",
             )
         )
     return obj
@@ -175,14 +175,15 @@ def check_options(given: Object) -> Object:
     return given
 
 
-def fit(resource: Resource, obj: Object, call: Call, odd: list[str]) -> None:
+def fit(resource: Resource, obj: Object, call: Call, odd: list[str], *, drop: bool = True) -> None:
     """Make an object fit its schema, in place: nulls and unknown fields go. Raises BadRequest.
 
+    `drop`: so do fields that are not there while they are zero.
     managedFields are judged by those who read them.
     """
     meta = obj.get("metadata")
     managed = meta.pop("managedFields", None) if meta else None
-    unknown = [] if is_clean(resource.schema, obj) else _made_to_fit(resource, obj)
+    unknown = [] if is_clean(resource.schema, obj) else _made_to_fit(resource, obj, drop)
     if managed is not None:
         assert meta is not None
         meta["managedFields"] = managed
@@ -190,15 +191,15 @@ def fit(resource: Resource, obj: Object, call: Call, odd: list[str]) -> None:
         tell(call, [*odd, *(f'unknown field "{path}"' for path in unknown)], resource)
 
 
-def _made_to_fit(resource: Resource, obj: Object) -> list[str]:
+def _made_to_fit(resource: Resource, obj: Object, drop: bool) -> list[str]:
     schema = resource.schema
     if resource.custom:  # its own schema is judged later, with paths and all at once
         meta, own = obj.get("metadata") or {}, type_named(OBJECT_META)
-        as_read(own, meta)
+        as_read(own, meta, drop=drop)
         drop_nulls(meta)
         wrong = unfit(own, meta)
     else:
-        as_read(schema, obj)
+        as_read(schema, obj, drop=drop)
         drop_nulls(obj)
         wrong = (unfit(schema, obj) or mismatch(schema, obj)) if mismatch(schema, obj) else ""
     if wrong:

@@ -328,7 +328,7 @@ class Engine:
         if managing:
             self._track(resource, old, new, call, part)
         self._complete(resource, new)
-        writes.bump(resource, new, old)
+        writes.bump(resource, new, old, part)
         if not part:
             await admission.admit("update", resource, new, old, call.user, self.templates.reads)
         review = None
@@ -358,7 +358,7 @@ class Engine:
         if asked:
             new = self._shaped(resource, new, old, part)
             self._complete(resource, new)
-            writes.bump(resource, new, old)
+            writes.bump(resource, new, old, part)
         if review is not None and part != "scale":
             review.object = new
         return new, review

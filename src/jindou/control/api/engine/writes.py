@@ -343,9 +343,9 @@ def status_only(resource: Resource, obj: Object, old: Object) -> Object:
     return merged
 
 
-def bump(resource: Resource, obj: Object, old: Object) -> None:
+def bump(resource: Resource, obj: Object, old: Object, part: str = "") -> None:
     """generation counts changes of what is asked for, not of what is reported."""
-    if not has_generation(resource):
+    if not has_generation(resource) or part == "status":
         return
     before = old["metadata"].get("generation", 1)
     obj["metadata"]["generation"] = (

@@ -96,11 +96,12 @@ def _fill(plan: Zeros, value: Any) -> None:
 ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 
 
-def as_read(schema: Schema, value: Any) -> None:
+def as_read(schema: Schema, value: Any, *, drop: bool = True) -> None:
     """As a Go decoder reads it, and an encoder writes it: a null in a list or a map is the zero value of
-    what that holds, a quantity has one form, and what is zero may not be there; in place."""
+    what that holds, a quantity has one form, and what is zero may not be there (unless it is still to
+    be seen that it was: `drop`); in place."""
     if isinstance(value, dict):
-        dropped = dropped_of(schema)
+        dropped = dropped_of(schema) if drop else frozenset()
         for name in [*value]:
             held = value[name]
             if not held and name in dropped:
@@ -120,13 +121,13 @@ def as_read(schema: Schema, value: Any) -> None:
                 if micro is not None and not times.fault(held, micro):
                     value[name] = times.canonical(held, micro)
             elif isinstance(held, (dict, list)):
-                as_read(child, held)
+                as_read(child, held, drop=drop)
     elif isinstance(value, list) and (items := schema.items) is not None:
         for n, held in enumerate(value):
             if held is None:
                 value[n] = {} if items.type in ("object", "") else ZEROS.get(items.type, [])
             elif isinstance(held, (dict, list)):
-                as_read(items, held)
+                as_read(items, held, drop=drop)
 
 
 JSON_NAMES = {

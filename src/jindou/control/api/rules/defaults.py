@@ -430,12 +430,6 @@ def autoscaler(obj: Object) -> None:
         ]
 
 
-def ingress(obj: Object) -> None:
-    for rule in (obj.get("spec") or {}).get("rules") or ():
-        for path in (rule.get("http") or {}).get("paths") or ():
-            fill(path, pathType="ImplementationSpecific")
-
-
 def network_policy(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     for direction in ("ingress", "egress"):
@@ -519,7 +513,6 @@ RULES: dict[tuple[str, str], Default] = {
     ("batch", "CronJob"): cron_job,
     ("storage.k8s.io", "StorageClass"): storage_class,
     ("autoscaling", "HorizontalPodAutoscaler"): autoscaler,
-    ("networking.k8s.io", "Ingress"): ingress,
     ("networking.k8s.io", "NetworkPolicy"): network_policy,
     **dict(_many(binding, "RoleBinding", "ClusterRoleBinding", group="rbac.authorization.k8s.io")),
     ("scheduling.k8s.io", "PriorityClass"): priority_class,

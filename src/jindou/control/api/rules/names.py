@@ -94,6 +94,21 @@ def label_1035(value: str) -> str:
     return "" if LABEL_1035.fullmatch(value) else LABEL_1035_SAYS
 
 
+def port_name(value: str) -> str:
+    """Of a port that is told by its name (IANA_SVC_NAME)."""
+    if len(value) > 15:
+        return "must be no more than 15 characters"
+    if not re.fullmatch(r"[-a-z0-9]+", value):
+        return "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
+    if not any(c.isalpha() for c in value):
+        return "must contain at least one letter (a-z)"
+    if "--" in value:
+        return "must not contain consecutive hyphens"
+    if value[0] == "-" or value[-1] == "-":
+        return "must not begin or end with a hyphen"
+    return ""
+
+
 def path_segment(value: str) -> str:
     if value in (".", ".."):
         return f"may not be '{value}'"

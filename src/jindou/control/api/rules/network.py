@@ -5,7 +5,15 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from jindou.control.api.rules.names import duplicate, invalid, required, subdomain, unsupported
+from jindou.control.api.rules.names import (
+    duplicate,
+    invalid,
+    label,
+    port_name,
+    required,
+    subdomain,
+    unsupported,
+)
 from jindou.control.api.rules.placement import label_selector
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
@@ -70,6 +78,8 @@ def _network_policy(spec: Object) -> Iterator[Fault]:
                 number, field = port.get("port"), f"spec.{way}[{n}].ports[{m}].port"
                 if isinstance(number, int) and not 1 <= number <= 65535:
                     yield invalid(field, number, PORT)
+                elif isinstance(number, str) and (wrong := port_name(number)):
+                    yield invalid(field, number, wrong)
             for m, peer in enumerate(rule.get(peers) or ()):
                 yield from _peer(peer, f"spec.{way}[{n}].{peers}[{m}]")
 
@@ -104,6 +114,8 @@ def _ingress(spec: Object) -> Iterator[Fault]:
         host, field = rule.get("host") or "", f"spec.rules[{n}]"
         if host and (wrong := subdomain(host.removeprefix("*."))):
             yield invalid(f"{field}.host", host, wrong)
+        if rule.get("http") is not None and not rule["http"].get("paths"):
+            yield required(f"{field}.http.paths")
         for m, path in enumerate((rule.get("http") or {}).get("paths") or ()):
             yield from _ingress_path(path, f"{field}.http.paths[{m}]")
 
@@ -124,12 +136,19 @@ def _backend(backend: Object, at: str) -> Iterator[Fault]:
     if service is not None and resource is not None:
         yield invalid(at, "", "cannot set both resource and service backends")
     elif service is not None:
-        if not service.get("name"):
+        name = service.get("name") or ""
+        if not name:
             yield required(f"{at}.service.name")
+        elif wrong := label(name):
+            yield invalid(f"{at}.service.name", name, wrong)
         port = service.get("port") or {}
         if port.get("name") and port.get("number"):
             yield invalid(at, "", "cannot set both port name & port number")
         elif not port.get("name") and not port.get("number"):
             yield required(at, "port name or number is required")
+        elif port.get("number") and not 1 <= port["number"] <= 65535:
+            yield invalid(f"{at}.service.port.number", port["number"], PORT)
+        elif port.get("name") and (wrong := port_name(port["name"])):
+            yield invalid(f"{at}.service.port.name", port["name"], wrong)
     elif resource is None:
         yield invalid(at, "", "resource or service backend is required")

@@ -10,6 +10,7 @@ from jindou.control.api.rules.names import (
     invalid,
     label,
     labels,
+    port_name,
     required,
     subdomain,
     unsupported,
@@ -68,6 +69,8 @@ def validate(service: Object) -> list[Fault]:
             found.append(
                 invalid(f"{at}.targetPort", target, "must be between 1 and 65535, inclusive")
             )
+        elif isinstance(target, str) and target and (wrong := port_name(target)):
+            found.append(invalid(f"{at}.targetPort", target, wrong))
         if port.get("nodePort") and kind not in ("NodePort", "LoadBalancer"):
             found.append(forbidden(f"{at}.nodePort", f"may not be used when `type` is '{kind}'"))
     found += labels(spec.get("selector"), "spec.selector")

@@ -23,7 +23,10 @@ def selected(spec: Object, kind: str = "deployment") -> list[Fault]:
     """The selector has to be there, be right, and match the template's labels."""
     held = spec.get("selector")
     if held is None:
-        return [required("spec.selector")]
+        labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+        says = "`selector` does not match template `labels`"
+        unmatched = invalid("spec.template.metadata.labels", labels or None, says)
+        return [required("spec.selector"), unmatched] if kind != "daemonset" else [unmatched]
     if kind != "job" and not held.get("matchLabels") and not held.get("matchExpressions"):
         return [invalid("spec.selector", held, f"empty selector is invalid for {kind}")]
     found: list[Fault] = []
