@@ -204,7 +204,7 @@ class Look:
         if (meta.get("annotations") or {}).get(rollout.REVISION) == number:
             return
         meta.setdefault("annotations", {})[rollout.REVISION] = number
-        self.deployment = await self.client.update(DEPLOYMENT, self.deployment)
+        self.deployment = await self.client.update(DEPLOYMENT, self.deployment, "status")
         await self.controller.seen(self.deployment)
 
     async def create_new(self) -> Object:
