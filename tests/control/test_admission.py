@@ -297,5 +297,10 @@ def test_a_claim_obeys_limits() -> None:
     )
 
 
-def test_an_update_is_left_alone() -> None:
-    assert admitted(pod(), {}, "update") == pod()
+def test_an_update_gets_its_tolerations_back_and_nothing_else() -> None:
+    left = admitted(pod(), {}, "update")
+    assert [t["key"] for t in left["spec"].pop("tolerations")] == [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ]
+    assert left == pod()
