@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.cloud import Cloud, settings_for
+from tests.conformance.desk import Desk
 from tests.conformance.wire import Api
+from tests.hooks import Hooks
 
 ORIGINAL = os.environ.get("CONFORMANCE_KUBECONFIG", "")
 
@@ -54,6 +56,15 @@ def ns(api: Api) -> Iterator[str]:
     assert answer.code in (201, 409), answer
     yield name
     api.ask("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def desk(api: Api, ns: str, tmp_path: Path) -> Iterator[Desk]:
+    """A webhook server of the test's own, and its configurations."""
+    with Hooks(tmp_path, f"hook.{ns}.svc") as hooks:
+        made = Desk(api, ns, hooks)
+        yield made
+        made.clean()
 
 
 @pytest.fixture(scope="session")

@@ -1,81 +1,13 @@
-"""Admission webhooks: who is asked, in which order, with what, and what their answers and failures do."""
+"""Admission webhooks: who is asked, in which order, with what, and what becomes of the object."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from tests.conformance.wire import APPLY, MERGE, PATIENCE, Answer, Api
-from tests.hooks import Hooks, Raw, allow, deny
-
-BASE = "/apis/admissionregistration.k8s.io/v1"
-BOTH = ("mutatingwebhookconfigurations", "validatingwebhookconfigurations")
-
-
-class Desk:
-    """Configurations that go with the test, each for one namespace only."""
-
-    def __init__(self, api: Api, ns: str, hooks: Hooks) -> None:
-        self.api, self.ns, self.hooks = api, ns, hooks
-        self.maps = f"/api/v1/namespaces/{ns}/configmaps"
-
-    def hook(self, path: str, *resources: str, **more: Any) -> dict[str, Any]:
-        rule = {
-            "operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": list(resources or ("configmaps",)),
-        }  # fmt: skip
-        return {
-            "name": f"{path.strip('/')}.hooks.test", "rules": [rule], "clientConfig": self.hooks.config(path),
-            "sideEffects": "None", "admissionReviewVersions": ["v1"],
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.ns}}, **more,
-        }  # fmt: skip
-
-    def configure(self, sort: str, *hooks: dict[str, Any], name: str = "a") -> None:
-        """Returns when it is in force: until then a probe, in a dry run, is not answered by ours."""
-        probe = self.hook("/probe", "configmaps", name="probe.hooks.test")
-        probe["objectSelector"] = {"matchLabels": {"probe": "yes"}}
-        self.hooks["/probe"] = lambda review: deny(review, "in force")
-        body = {
-            "metadata": {"name": f"{self.ns}-{name}", "labels": {"of": self.ns}},
-            "webhooks": [probe, *hooks],
-        }
-        self.api.make(f"{BASE}/{sort}webhookconfigurations", body)
-        asked = len(self.hooks.seen["/probe"])
-        end = time.monotonic() + PATIENCE
-        while len(self.hooks.seen["/probe"]) == asked:
-            assert time.monotonic() < end, "the configuration is not in force"
-            labels = {"probe": "yes"}
-            self.make("probe", labels=labels, dryRun="All")
-            if len(self.hooks.seen["/probe"]) == asked:
-                time.sleep(0.05)
-
-    def make(
-        self, name: str = "", labels: Any = None, data: Any = None, generate: str = "", **query: Any
-    ) -> Answer:
-        meta = {"name": name} if name else {"generateName": generate}
-        if labels:
-            meta["labels"] = labels
-        body = {"metadata": meta, **({"data": data} if data else {})}
-        return self.api.ask("POST", self.maps, body, **query)
-
-    def asked(self, path: str) -> Any:
-        """The request of the last review that came there."""
-        return self.hooks.seen[path][-1]["request"]
-
-    def clean(self) -> None:
-        for plural in BOTH:
-            self.api.ask("DELETE", f"{BASE}/{plural}", labelSelector=f"of={self.ns}")
-
-
-@pytest.fixture
-def desk(api: Api, ns: str, tmp_path: Path) -> Iterator[Desk]:
-    with Hooks(tmp_path, f"hook.{ns}.svc") as hooks:
-        made = Desk(api, ns, hooks)
-        yield made
-        made.clean()
+from tests.conformance.desk import BASE, Desk
+from tests.conformance.wire import APPLY, MERGE
+from tests.hooks import allow, deny
 
 
 def counting(label: str, order: list[str]) -> Callable[[Any], Any]:
@@ -148,111 +80,6 @@ def test_73_what_a_webhook_is_asked(desk: Desk) -> None:
     assert "name" not in asked
     assert asked["oldObject"]["metadata"]["name"] == made
     assert desk.hooks.paths[-1] == "/v?timeout=10s"
-
-
-def test_73_refusals_in_the_words_of_the_webhook(desk: Desk) -> None:
-    desk.configure("validating", desk.hook("/v"))
-    by = 'admission webhook "v.hooks.test" denied the request'
-    for result, message, code, reason in (
-        ({"message": "no way"}, f"{by}: no way", 400, ""),
-        ({}, f"{by} without explanation", 400, ""),
-        ({"reason": "Because"}, f"{by}: Because", 400, "Because"),
-        ({"message": "m", "code": 403, "reason": "Forbidden"}, f"{by}: m", 403, "Forbidden"),
-    ):
-        desk.hooks["/v"] = lambda review, result=result: deny(review, **result)  # type: ignore[misc]
-        answer = desk.make("x")
-        assert (answer.code, answer.message, answer.reason) == (code, message, reason)
-
-
-def test_73_warnings_reach_the_client_also_with_an_error(desk: Desk) -> None:
-    desk.hooks["/v"] = lambda review: allow(review, warnings=["careful", "twice"])
-    desk.configure("validating", desk.hook("/v"))
-    for code in (201, 409):
-        answer = desk.make("x")
-        assert answer.code == code
-        assert answer.headers.get_all("Warning") == ['299 - "careful"', '299 - "twice"']
-    gone = desk.api.ask("DELETE", f"{desk.maps}/x")
-    assert gone.headers.get_all("Warning") == ['299 - "careful"', '299 - "twice"']
-
-
-FAILURES = {
-    "500": (Raw(500, b"boom", "text/plain"), 'failed to call webhook: an error on the server ("boom") has prevented the request from succeeding'),
-    "404": (Raw(404), "failed to call webhook: the server could not find the requested resource"),
-    "empty": (Raw(200), "failed to call webhook: 0-length response with status code: 200 and content type: application/json"),
-    "no response": ({}, "received invalid webhook response: webhook response was absent"),
-    "another review": (
-        {"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview", "response": {}},
-        "failed to call webhook: converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion",
-    ),
-}  # fmt: skip
-
-
-def test_73_a_webhook_that_fails_refuses_the_write_or_is_passed_over(desk: Desk) -> None:
-    answers: list[Any] = [None]
-    desk.hooks["/v"] = lambda review: answers[0]
-    desk.configure("validating", desk.hook("/v"))
-    for answers[0], says in FAILURES.values():
-        answer = desk.make("x")
-        assert (answer.code, answer.reason) == (500, "InternalError")
-        told = f'failed calling webhook "v.hooks.test": {says}'
-        assert answer.message == f"Internal error occurred: {told}"
-        assert answer.json["details"]["causes"] == [{"message": told}]
-    desk.clean()
-    desk.configure("validating", desk.hook("/v", failurePolicy="Ignore"), name="open")
-    assert desk.make("x").code == 201
-
-
-@pytest.mark.parametrize(
-    ("config", "says"),
-    [
-        (
-            {"url": "https://127.0.0.1:1/x"},
-            'Post "https://127.0.0.1:1/x?timeout=3s": dial tcp 127.0.0.1:1: connect: connection refused',
-        ),
-        (
-            {"service": {"name": "none", "namespace": "default", "path": "/p", "port": 8443}},
-            'Post "https://none.default.svc:8443/p?timeout=3s": service "none" not found',
-        ),
-    ],
-)
-def test_73_where_nobody_is(desk: Desk, config: Any, says: str) -> None:
-    hook = desk.hook("/v", clientConfig=config, timeoutSeconds=3)
-    desk.configure("validating", hook)
-    answer = desk.make("x")
-    assert answer.code == 500
-    assert answer.message.endswith(f'"v.hooks.test": failed to call webhook: {says}')
-
-
-def test_73_a_webhook_behind_a_service(desk: Desk) -> None:
-    """Its certificate is for the name of the Service, wherever that leads."""
-    port = desk.hooks.port
-    spec = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}
-    path = f"/api/v1/namespaces/{desk.ns}/services"
-    desk.api.make(path, {"metadata": {"name": "hook"}, "spec": spec})
-    desk.hooks["/v"] = lambda review: deny(review, "by its Service")
-    service = {"name": "hook", "namespace": desk.ns, "path": "/v", "port": port}
-    config = {"service": service, "caBundle": desk.hooks.bundle}
-    desk.configure("validating", desk.hook("/v", clientConfig=config))
-    assert desk.make("x").message.endswith("by its Service")
-
-
-def test_73_a_certificate_that_the_bundle_does_not_vouch_for(desk: Desk) -> None:
-    desk.configure("validating", desk.hook("/v", clientConfig={"url": desk.hooks.url + "/v"}))
-    assert desk.make("x").message.endswith(
-        "tls: failed to verify certificate: x509: certificate signed by unknown authority"
-    )
-
-
-@pytest.mark.slow
-def test_73_a_webhook_has_no_longer_than_it_says(desk: Desk) -> None:
-    def slow(review: Any) -> Any:
-        time.sleep(1.3)
-        return allow(review)
-
-    desk.hooks["/v"] = slow
-    desk.configure("validating", desk.hook("/v", timeoutSeconds=1))
-    answer = desk.make("x")
-    assert answer.message.endswith(f'"{desk.hooks.url}/v?timeout=1s": context deadline exceeded')
 
 
 def test_73_patches_that_do_not_fit(desk: Desk) -> None:
