@@ -52,7 +52,7 @@ def value(text: str, self: Any = None) -> Any:
         ("1 < 2.5 && 2u > 1", None, True),
         ("-5 / 2 == -2 && -5 % 3 == -2", None, True),
         ("1.0 / 0.0", None, math.inf),
-        ("'%s %d %.2f %x %s'.format(['a', 1, 2.5, 255, ['b', 1.5]])", None, 'a 1 2.50 ff ["b", 1.500000]'),
+        ("'%s %d %.2f %x %s'.format(['a', 1, 2.5, 255, ['b', 'c']]) + '%s'.format([[1.5]])", None, 'a 1 2.50 ff ["b", "c"][1.500000]'),
         ("'%s'.format([timestamp('2020-01-01T00:00:00Z')])", None, "2020-01-01T00:00:00Z"),
         ("timestamp('2020-01-01T01:00:00Z') - duration('1h')", None, datetime.datetime(2020, 1, 1, tzinfo=UTC)),
         ("duration('90m').getHours()", None, 1),
@@ -101,7 +101,7 @@ def test_values(text: str, self: Any, wanted: Any) -> None:
         ("optional.none().value()", None, "optional.none() dereference"),
         ("ip('::ffff:1.2.3.4')", None, 'IPv4-mapped IPv6 address "::ffff:1.2.3.4" is not allowed'),
         ("[].min()", None, "min called on empty list"),
-        ("self.matches('[a')", "x", "missing ]"),
+        ("self.matches('[' + 'a')", "x", "missing ]"),
     ],
 )
 def test_errors(text: str, self: Any, says: str) -> None:
@@ -180,6 +180,9 @@ def test_what_fits_its_types_compiles(text: str) -> None:
         ("self.a >", "Syntax error: mismatched input '<EOF>'"),
         ("self.b.sum()", "found no matching overload for 'sum' applied to 'string.()'"),
         ("math.greatest(1, 2) > 1", "undeclared reference to 'math'"),
+        ("self.b.matches('[a')", "ERROR: <input>:1:16: invalid matches argument"),
+        ("duration('x') > duration('1s')", "ERROR: <input>:1:10: invalid duration argument"),
+        ("[1, 'a'].size() > 1", "ERROR: <input>:1:5: expected type 'int' but found 'string'"),
     ],
 )
 def test_what_does_not_is_told_in_the_original_words(text: str, says: str) -> None:
@@ -367,6 +370,51 @@ def test_old_values_need_a_list_with_keys() -> None:
     items = {"type": "integer", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}
     (fault,) = validate(ruled([], l={"type": "array", "items": items}), AT)
     assert "uncorrelatable portion of the schema within" in fault.message
+
+
+LIMITED = {
+    "s": {"type": "string"},
+    "s9": {"type": "string", "maxLength": 900},
+    "l9": {"type": "array", "maxItems": 3000, "items": {"type": "string", "maxLength": 900}},
+    "o": {
+        "type": "array", "maxItems": 4000,
+        "items": {"type": "object", "properties": {"n": {"type": "string", "maxLength": 63}}},
+    },
+    "m": {"type": "object", "additionalProperties": {"type": "string"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "factor"),
+    [  # as kube-apiserver says them
+        ("self.s9.contains('a') && self.l9.all(x, x.startsWith('a') || x == 'b')", ""),
+        ("self.l9.all(x, x.contains(self.s9))", "38.9x"),
+        ("self.s.split(',').all(x, x.trim() != '')", "1.321205x"),
+        ("self.o.all(x, self.o.exists_one(y, x.n == y.n))", "51.2x"),
+        ("self.l9.distinct().size() == self.l9.size()", "1.8x"),
+        ("self.s.contains(self.s)", "more than 100x"),
+        ("self.m.all(k, k.contains('a'))", ""),
+    ],
+)
+def test_what_a_rule_may_cost_is_known_before(rule: str, factor: str) -> None:
+    found = validate(ruled([{"rule": rule}], **LIMITED), AT)
+    if not factor:
+        assert found == []
+        return
+    assert f"estimated rule cost exceeds budget by factor of {factor} (try" in found[0].message
+    assert found[0].reason == "FieldValueForbidden"
+
+
+def test_a_rule_costs_as_often_as_its_value_can_be_there() -> None:
+    item = {
+        "type": "object", "properties": {"x": {"type": "string", "maxLength": 1000}},
+        "x-kubernetes-validations": [{"rule": "self.x.contains('abcdefghijklmnopqrstuvwxyz')"}],
+    }  # fmt: skip
+    few = {"type": "array", "maxItems": 100, "items": item}
+    assert validate(ruled([], l=few), AT) == []
+    found = validate(ruled([], l={"type": "array", "items": item}), AT)
+    assert "estimated rule cost exceeds budget" in found[0].message
+    assert found[-1].field == AT
 
 
 def test_an_optional_says_whether_it_is_there() -> None:

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from jindou.control.api.expressions import engine
-from jindou.control.api.expressions.evaluation import Run, program
+from jindou.control.api.expressions import engine, literals
+from jindou.control.api.expressions.evaluation import program
+from jindou.control.api.expressions.frames import Run
 from jindou.control.api.expressions.syntax import Node, decode
 from jindou.control.api.expressions.values import CelError
 
@@ -62,7 +63,10 @@ class Environment:
         in complaints, where it is another one of the same length."""
         try:
             expression = self._checked(text)
-            checked = decode(expression.serialize())
+            data = expression.serialize()
+            checked = decode(data)
+            if wrong := literals.complaints(data, checked.tree):
+                raise CompileError(_at_places(wrong, shown or text))
             return Program(
                 program(checked.tree), expression.return_type().name(), checked.names, checked.tree
             )
@@ -70,6 +74,11 @@ class Environment:
             raise CompileError(told(str(error), shown or text)) from None
         except RecursionError:
             raise CompileError("the expression is nested too deeply") from None
+
+    def checked(self, text: str) -> bytes:
+        """The checked tree of an expression that compiles, with all that was found of it."""
+        found: bytes = self._checked(text).serialize()
+        return found
 
     def _checked(self, text: str) -> Any:
         """The library knows `exists_one` with two variables by another name only."""
@@ -92,6 +101,21 @@ def _type(text: str) -> Any:
     return getattr(types, text.upper(), None) or types(text)
 
 
+def _at_places(wrong: list[tuple[int, str]], text: str) -> str:
+    lines = text.split("\n")
+    found = []
+    for place, says in wrong:
+        before = text[:place]
+        line, column = before.count("\n") + 1, place - (before.rfind("\n") + 1) + 1
+        found.append(_shown(line, column, says, lines))
+    return "\n".join(found)
+
+
+def _shown(line: int, column: int, says: str, lines: list[str]) -> str:
+    dots = "." * (column - 1)
+    return f"ERROR: <input>:{line}:{column}: {says}\n | {lines[line - 1]}\n | {dots}^"
+
+
 def told(message: str, text: str) -> str:
     """The compiler's complaints as the real server words them, and in its order."""
     message = TRAILER.sub("", message.removeprefix("INVALID_ARGUMENT: "))
@@ -107,7 +131,7 @@ def told(message: str, text: str) -> str:
         if "'*error*'" not in rest:
             found.append(_complaint(int(line), int(column), rest.split("\n | ")[0].strip(), lines))
     return "\n".join(
-        f"ERROR: <input>:{line}:{column}: {says}\n | {lines[line - 1]}\n | {'.' * (column - 1)}^"
+        _shown(line, column, says, lines)
         for line, column, says in sorted(found)
         if line <= len(lines)
     )

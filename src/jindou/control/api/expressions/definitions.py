@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from jindou.control.api.expressions import costs
+from jindou.control.api.expressions.bounds import bound_of, cardinality
 from jindou.control.api.expressions.compiler import CompileError, Environment, Program
 from jindou.control.api.expressions.rules import KEY, REASONS, environment_of
 from jindou.control.api.expressions.types import Schemas, Shape
@@ -33,48 +35,67 @@ class Place(NamedTuple):
     schema: Schema  # whose values they judge
     at: str
     root: bool
+    times: int  # how often at most it is in one object; 0: as often as a request can hold it
     loose: str  # the list above whose items have no counterpart in an older object, or ""
 
 
 def validate(document: Mapping[str, Any], at: str) -> list[Fault]:
     """Of a schema that is structural."""
-    places = list(_places(document, from_document(document), at, root=True, loose=""))
+    schema = from_document(document)
+    places = list(_places(document, schema, at, root=True, loose="", times=1))
     found = [fault for place in places for fault in _texts(place)]
     if found:
         return found
+    budget = Budget()
     schemas = Schemas()
     shapes = [schemas.shape(place.schema, place.root) for place in places]
     for place, shape in zip(places, shapes):
         if shape is None:
             found.append(Fault("InternalError", UNTYPED, f"{place.at}.{KEY}"))
         else:
-            found += _compile(schemas, shape, place)
-    return found
+            found += _compile(schemas, shape, place, budget)
+    return found + budget.faults(at)
 
 
 def _places(
-    node: Mapping[str, Any], schema: Schema, at: str, *, root: bool, loose: str
+    node: Mapping[str, Any], schema: Schema, at: str, *, root: bool, loose: str, times: int
 ) -> Iterator[Place]:
     """From the leaves up, in the order of the original."""
+    below_times = times * _repeats(node)
     for name, child in (node.get("properties") or {}).items():
         inner = schema.field(name) if name in schema.names else None
         if isinstance(child, dict) and inner is not None and not (root and name == "metadata"):
             below = f"{at}.properties[{name}]"
-            yield from _places(child, inner, below, root=inner.embedded, loose=loose)
+            yield from _places(
+                child, inner, below, root=inner.embedded, loose=loose, times=below_times
+            )
     extra = node.get("additionalProperties")
     if isinstance(extra, dict) and schema.additional is not None:
         below, inner = f"{at}.additionalProperties", schema.additional
-        yield from _places(extra, inner, below, root=inner.embedded, loose=loose)
+        yield from _places(extra, inner, below, root=inner.embedded, loose=loose, times=below_times)
     items = node.get("items")
     if isinstance(items, dict) and schema.items is not None:
         lost = loose or ("" if schema.list_type == "map" else at)
         inner = schema.items
-        yield from _places(items, inner, f"{at}.items", root=inner.embedded, loose=lost)
+        yield from _places(
+            items, inner, f"{at}.items", root=inner.embedded, loose=lost, times=below_times
+        )
     for n, part in enumerate(node.get("allOf") or ()):
         if isinstance(part, dict):
-            yield from _places(part, schema, f"{at}.allOf[{n}]", root=root, loose=loose)
+            yield from _places(
+                part, schema, f"{at}.allOf[{n}]", root=root, loose=loose, times=times
+            )
     if rules := node.get(KEY):
-        yield Place(list(rules), schema, at, root, loose)
+        yield Place(list(rules), schema, at, root, times, loose)
+
+
+def _repeats(node: Mapping[str, Any]) -> int:
+    """How often what is below a node may be there; 0: without a limit of its own."""
+    if node.get("type") == "object" and node.get("additionalProperties") is not None:
+        return int(node.get("maxProperties") or 0)
+    if node.get("type") == "array":
+        return int(node.get("maxItems") or 0)
+    return 1
 
 
 def _texts(place: Place) -> Iterator[Fault]:
@@ -115,13 +136,46 @@ def _path(path: str, schema: Schema, at: str) -> Iterator[Fault]:
         yield invalid(at, path, "must be a valid path")
 
 
-def _compile(schemas: Schemas, shape: Shape, place: Place) -> Iterator[Fault]:
+class Budget:
+    """What all rules of a definition may cost together."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._dear: list[tuple[int, str]] = []
+
+    def take(self, name: str, cost: int, at: str) -> Iterator[Fault]:
+        self._total += cost
+        if cost >= costs.DEFINITION_LIMIT // 100:
+            self._dear.append((cost, at))
+        if cost > costs.RULE_LIMIT:
+            yield Fault("FieldValueForbidden", costs.excess(name, cost, costs.RULE_LIMIT), at)
+
+    def faults(self, at: str) -> list[Fault]:
+        if self._total <= costs.DEFINITION_LIMIT:
+            return []
+        dearest = sorted(self._dear, key=lambda held: -held[0])[:4]
+        found = [Fault("FieldValueForbidden", CONTRIBUTED, place) for _, place in dearest]
+        says = costs.excess(TOTAL, self._total, costs.DEFINITION_LIMIT)
+        return [*found, Fault("FieldValueForbidden", says, at)]
+
+
+TOTAL = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
+CONTRIBUTED = "Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+
+
+def _compile(schemas: Schemas, shape: Shape, place: Place, budget: Budget) -> Iterator[Fault]:
+    bound = bound_of(place.schema, place.root)
+    assert bound is not None
+    times = place.times or cardinality(bound.least)
     plain = environment_of(schemas, shape, optional=False)
     optional = environment_of(schemas, shape, optional=True)
     for n, rule in enumerate(place.rules):
         at = f"{place.at}.{KEY}[{n}]"
         environment = optional if rule.get("optionalOldSelf") else plain
         program, says = compiled(environment, rule["rule"], "BOOL")
+        if program is not None:
+            cost = costs.estimate(environment.checked(rule["rule"]), bound) * times
+            yield from budget.take("estimated rule cost", cost, f"{at}.rule")
         if program is None:
             yield Fault("FieldValueInvalid", f"Invalid value: {_shown(rule)}: {says}", f"{at}.rule")
         elif rule.get("messageExpression"):
@@ -131,6 +185,10 @@ def _compile(schemas: Schemas, shape: Shape, place: Place) -> Iterator[Fault]:
             if message is None:
                 shown = f"Invalid value: {_shown(rule)}: {says}"
                 yield Fault("FieldValueInvalid", shown, f"{at}.messageExpression")
+            else:
+                cost = costs.estimate(environment.checked(rule["messageExpression"]), bound)
+                what = "estimated messageExpression cost"
+                yield from budget.take(what, cost, f"{at}.messageExpression")
         old = program is not None and "oldSelf" in program.names
         if old and place.loose:
             yield invalid(

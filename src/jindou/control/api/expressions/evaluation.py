@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jindou.control.api.expressions import functions, operators
+from jindou.control.api.expressions.frames import Failed, Frame, Lazies, Run
 from jindou.control.api.expressions.library import NAMESPACED, OPAQUE
 from jindou.control.api.expressions.syntax import (
     Call,
@@ -35,69 +36,11 @@ from jindou.control.api.expressions.values import (
 
 CALL_LIMIT = 1_000_000
 LONGEST = 2.0  # seconds
-GLANCE = 4096  # cost between two looks at the clock
 LISTED, MAPPED, STRUCTURED = 10, 30, 40
 TYPES = frozenset(
     {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "optional_type",
      "google.protobuf.Timestamp", "google.protobuf.Duration", *OPAQUE}
 )  # fmt: skip
-
-
-class Frame:
-    """The variables of one evaluation, and what it may still cost."""
-
-    __slots__ = ("ends", "glance", "left", "variables")
-
-    def __init__(self, variables: dict[str, Any], left: int, ends: float) -> None:
-        self.variables = variables
-        self.left = left
-        self.ends = ends
-        self.glance = left - GLANCE
-
-    def spend(self, cost: int) -> None:
-        self.left -= cost
-        if self.left < self.glance:
-            self.glance = self.left - GLANCE
-            if self.left < 0 or time.monotonic() > self.ends:
-                raise CostExceeded("operation cancelled: actual cost limit exceeded")
-
-
-Run = Callable[[Frame], Any]
-
-
-class Failed:
-    """What a macro has gathered so far, when that is an error."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: CelError) -> None:
-        self.error = error
-
-
-class Lazy:
-    """A variable that is worked out when it is asked for, once; an error is told each time."""
-
-    __slots__ = ("_error", "_value", "_work")
-
-    def __init__(self, work: Callable[[Frame], Any]) -> None:
-        self._work: Callable[[Frame], Any] | None = work
-        self._value: Any = None
-        self._error: CelError | None = None
-
-    def get(self, frame: Frame) -> Any:
-        if self._work is not None:
-            work, self._work = self._work, None
-            try:
-                self._value = work(frame)
-            except CelError as error:
-                self._error = error
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-
-class Lazies(dict[str, Lazy]):
-    """`variables` of a policy."""
 
 
 def evaluate(

@@ -143,12 +143,6 @@ def _extreme(wanted: int, name: str) -> Function:
     return call
 
 
-def includes(value: Any, item: Any) -> bool:
-    if isinstance(value, list):
-        return operators.contains(item, value)
-    return equal(value, item)
-
-
 def find(text: Any, pattern: Any) -> str:
     return next(iter(find_all(text, pattern)), "")
 
@@ -260,7 +254,6 @@ FUNCTIONS: dict[str, Function] = {
     "sum": total,
     "min": _extreme(-1, "min"),
     "max": _extreme(1, "max"),
-    "includes": includes,
     "distinct": distinct,
     "first": at_end(0),
     "last": at_end(-1),
@@ -299,7 +292,7 @@ def _joined(a: Any, b: Any) -> int:
 
 
 COSTS: dict[str, Callable[..., int]] = {
-    **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "includes"), _walk),
+    **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), _walk),
     **dict.fromkeys(("url", "lowerAscii", "upperAscii", "substring", "trim", "jsonpatch.escapeKey"), _traversal(0)),
     **dict.fromkeys(("replace", "split", "join"), _traversal(0, factor=0.2)),
     **dict.fromkeys(("quantity", "isQuantity", "semver", "isSemver", "ip", "isIP", "cidr", "isCIDR"), _traversal(0)),

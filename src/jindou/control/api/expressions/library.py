@@ -108,7 +108,6 @@ list<string> join string -> string
 - strings.quote string -> string
 list<~T> indexOf ~T -> int
 list<~T> lastIndexOf ~T -> int
-dyn includes dyn -> bool
 """
 
 AUTHORIZATION = f"""

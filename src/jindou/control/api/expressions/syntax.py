@@ -14,27 +14,32 @@ from typing import Any, NamedTuple, TypeAlias
 class Const(NamedTuple):
     value: Any
     uint: bool = False
+    id: int = 0
 
 
 class Ident(NamedTuple):
     name: str
+    id: int = 0
 
 
 class Select(NamedTuple):
     operand: Node
     field: str
     test: bool  # has(operand.field)
+    id: int = 0
 
 
 class Call(NamedTuple):
     function: str
     target: Node | None
     args: tuple[Node, ...]
+    id: int = 0
 
 
 class ListOf(NamedTuple):
     elements: tuple[Node, ...]
     optional: frozenset[int]
+    id: int = 0
 
 
 class Entry(NamedTuple):
@@ -46,6 +51,7 @@ class Entry(NamedTuple):
 class MapOf(NamedTuple):
     message: str
     entries: tuple[Entry, ...]
+    id: int = 0
 
 
 class Fold(NamedTuple):
@@ -59,6 +65,7 @@ class Fold(NamedTuple):
     going_on: Node
     step: Node
     result: Node
+    id: int = 0
 
 
 Node: TypeAlias = Const | Ident | Select | Call | ListOf | MapOf | Fold
@@ -67,6 +74,56 @@ Node: TypeAlias = Const | Ident | Select | Call | ListOf | MapOf | Fold
 class Checked(NamedTuple):
     tree: Node
     names: frozenset[str]  # variables (and types) that it refers to
+
+
+class Type(NamedTuple):
+    """Of a node: int, string, list, map, message, dyn, ...; with those it holds."""
+
+    kind: str
+    of: tuple[Type, ...] = ()
+
+
+PRIMITIVES = ("", "bool", "int", "uint", "double", "string", "bytes")
+WELL_KNOWN = ("", "dyn", "timestamp", "duration")
+
+
+def types(data: bytes) -> dict[int, Type]:
+    """The types that the checker has found, by the ids of nodes."""
+    return {
+        _last(entry, 1, 0): _type(_last(entry, 2))
+        for number, entry in _fields(_last(data, 2))
+        if number == 3
+    }
+
+
+def positions(data: bytes) -> dict[int, int]:
+    """Where nodes are in the text, in characters."""
+    told = _last(_last(data, 2), 5)
+    return {
+        _last(entry, 1, 0): _last(entry, 2, 0) for number, entry in _fields(told) if number == 4
+    }
+
+
+def _type(data: bytes) -> Type:
+    for number, held in _fields(data):
+        if number == 2:
+            return Type("null")
+        if number == 3:
+            return Type(PRIMITIVES[held])
+        if number == 4:
+            return Type("wrapper")
+        if number == 5:
+            return Type(WELL_KNOWN[held])
+        if number == 6:
+            return Type("list", (_type(_last(held, 1)),))
+        if number == 7:
+            return Type("map", (_type(_last(held, 1)), _type(_last(held, 2))))
+        if number == 9:
+            return Type("message", (Type(held.decode()),))
+        if number == 14:
+            parts = tuple(_type(part) for n, part in _fields(held) if n == 2)
+            return Type(_text(held, 1), parts)
+    return Type("dyn")
 
 
 def decode(data: bytes) -> Checked:
@@ -80,6 +137,10 @@ def decode(data: bytes) -> Checked:
 
 
 def _node(data: bytes) -> Node:
+    return _bare(data)._replace(id=_last(data, 2, 0))
+
+
+def _bare(data: bytes) -> Node:
     for number, held in _fields(data):
         if number == 3:
             return _const(held)
@@ -105,7 +166,7 @@ def _node(data: bytes) -> Node:
         if number == 9:
             return Fold(
                 _text(held, 1), _text(held, 8), _node(_last(held, 2)), _text(held, 3),
-                *(_node(_last(held, n)) for n in (4, 5, 6, 7)),
+                _node(_last(held, 4)), _node(_last(held, 5)), _node(_last(held, 6)), _node(_last(held, 7)),
             )  # fmt: skip
     return Const(None)
 

@@ -29,7 +29,10 @@ SPEAKABLE = re.compile(r"[A-Za-z_.\-/][A-Za-z0-9_.\-/]*")
 TO_ESCAPE = re.compile(r"__|[-./]")
 STRINGS = {"byte": "bytes", "duration": "duration", "date": "timestamp", "date-time": "timestamp"}
 SCALARS = {"boolean": "bool", "integer": "int", "number": "double"}
-META = {"name": Schema("string"), "generateName": Schema("string")}
+META = {
+    "name": Schema("string", extra={"maxLength": 253}),
+    "generateName": Schema("string", extra={"maxLength": 252}),
+}
 ROOT = {
     "apiVersion": Schema("string"),
     "kind": Schema("string"),

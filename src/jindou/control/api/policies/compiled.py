@@ -11,14 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jindou.control.api.expressions.compiler import CompileError, Environment, Program
-from jindou.control.api.expressions.evaluation import (
-    CALL_LIMIT,
-    LONGEST,
-    Frame,
-    Lazies,
-    Lazy,
-    evaluate,
-)
+from jindou.control.api.expressions.evaluation import CALL_LIMIT, LONGEST, evaluate
+from jindou.control.api.expressions.frames import Frame, Lazies, Lazy
 from jindou.control.api.expressions.types import Shape
 from jindou.control.api.expressions.values import CelError, CostExceeded
 from jindou.control.api.policies import variables as known
