@@ -150,11 +150,18 @@ def test_03_a_continued_list_names_no_revision(api: Api, ns: str) -> None:
     assert answer.message == "specifying resource version is not allowed when using continue"
 
 
-def test_03_a_revision_is_a_number(api: Api, ns: str) -> None:
-    answer = api.ask("GET", secrets(ns), resourceVersion="later")
-    assert answer.code == 400
-    assert 'parsing "later": invalid syntax' in answer.message
-    assert api.ask("GET", secrets(ns), limit="many").code == 400
+@pytest.mark.parametrize("wrong", ["later", "-1", "1.5", "²", 30 * "9"])
+def test_03_a_revision_is_a_number(api: Api, ns: str, wrong: str) -> None:
+    answer = api.ask("GET", secrets(ns), resourceVersion=wrong)
+    assert (answer.code, answer.reason) == (400, "BadRequest")
+    assert f'parsing "{wrong}": ' in answer.message
+
+
+@pytest.mark.parametrize("wrong", ["many", "²", 30 * "9"])
+def test_03_a_limit_is_a_number(api: Api, ns: str, wrong: str) -> None:
+    answer = api.ask("GET", secrets(ns), limit=wrong)
+    assert (answer.code, answer.reason) == (400, "BadRequest")
+    assert f'parsing "{wrong}": ' in answer.message
 
 
 @pytest.mark.slow
@@ -187,13 +194,16 @@ def test_04_the_future_is_waited_for_and_then_refused(api: Api, ns: str, kubecon
 
 
 def test_04_what_comes_meanwhile_is_waited_for(api: Api, ns: str, kubeconfig: str) -> None:
-    at = revision(api.get(secrets(ns)))
+    wanted = revision(api.get(secrets(ns))) + 8
     other = Api.of_kubeconfig(kubeconfig)
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(other.get, secrets(ns), resourceVersion=at + 2)
-        fill(api, ns, "a", "b")
-        assert names(asked.result()) == ["a", "b"]
+        asked = pool.submit(other.get, secrets(ns), resourceVersion=wanted)
+        made = fill(api, ns, *"abcdefgh")
+        listing = asked.result()
     other.close()
+    assert revision(listing) >= wanted
+    due = [one["metadata"]["name"] for one in made if revision(one) <= wanted]
+    assert set(due) <= set(names(listing))
 
 
 def test_06_pages_are_of_one_revision(api: Api, ns: str) -> None:

@@ -138,6 +138,7 @@ def test_18_label_selectors(api: Api, ns: str, selector: str, found: list[str]) 
         ("x=$", 'values[0][x]: Invalid value: "$": a valid label must be'),
         ("-x=1", 'Invalid value: "-x": name part must consist of'),
         ("x>many", "for 'Gt', 'Lt' operators, the value must be an integer"),
+        (f"x>{30 * '9'}", "for 'Gt', 'Lt' operators, the value must be an integer"),
         (f"x={64 * 'a'}", "must be no more than 63 bytes"),
     ],
 )

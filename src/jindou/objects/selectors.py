@@ -122,7 +122,7 @@ def _values(key: str, tokens: list[str]) -> frozenset[str]:
 
 def _bound(tokens: list[str]) -> str:
     text = tokens.pop(0)
-    if not re.fullmatch(r"[-+]?\d+", text):
+    if not re.fullmatch(r"[-+]?[0-9]{1,18}", text):
         says = "for 'Gt', 'Lt' operators, the value must be an integer"
         raise BadRequest(f'{PARSING}values[0]: Invalid value: "{text}": {says}')
     return text

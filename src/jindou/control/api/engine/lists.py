@@ -82,7 +82,7 @@ def check(query: Query, watching: bool = False) -> None:
         raise refused(faults)
     if query.token and query.revision not in ("", "0") and not watching:
         raise BadRequest("specifying resource version is not allowed when using continue")
-    if query.revision and not query.revision.isdigit():
+    if query.revision and not is_revision(query.revision):
         says = f'resourceVersion: Invalid value: "{query.revision}": strconv.ParseUint: parsing "{query.revision}": invalid syntax'
         raise BadRequest(says if watching else f"invalid resource version: {says}")
 
@@ -154,7 +154,11 @@ def too_new(wanted: int, current: int) -> Timeout:
 
 def awaited(query: Query) -> int:
     """The revision that has to be reached before anything may be shown; 0: none."""
-    return int(query.revision) if query.revision.isdigit() and not query.token else 0
+    return int(query.revision) if is_revision(query.revision) and not query.token else 0
+
+
+def is_revision(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def named(store: Store, resource: Resource, selection: Selection) -> list[Stored]:

@@ -43,8 +43,9 @@ def list_query(request: Request) -> lists.Query:
 
 def number(request: Request, name: str) -> int:
     text = one(request.query, name)
-    if text and not text.removeprefix("-").isdigit():
+    digits = text.removeprefix("-")
+    if text and not (digits.isascii() and digits.isdigit()):
         raise BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-    if len(text) > 19 or not -(2**63) <= (found := int(text or 0)) < 2**63:
+    if len(text) > 20 or not -(2**63) <= (found := int(text or 0)) < 2**63:
         raise BadRequest(f'strconv.ParseInt: parsing "{text}": value out of range')
     return found

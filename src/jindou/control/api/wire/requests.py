@@ -232,9 +232,10 @@ class Requests:
         """A get or list, once the revision that it names has been reached."""
         read = self._get if verb == "get" else self._list
         query = list_query(request)
-        if verb == "get" and query.revision and not query.revision.isdigit():
-            lists.check(lists.Query(revision=query.revision))
-        revision = int(query.revision) if verb == "get" and query.revision else lists.awaited(query)
+        if verb == "get":
+            query = lists.Query(revision=query.revision)
+            lists.check(query)
+        revision = lists.awaited(query)
         if revision <= self._engine.store.revision:
             return read(route, request)
         return self._read_later(revision, read, route, request)
