@@ -99,6 +99,8 @@ def web(real_user) -> Kubectl:
     real_user("create", "deployment", "web", "--image=busybox", "--port=8080", "--", "sh", "-c", command)  # fmt: skip
     real_user("expose", "deployment", "web", "--port=80", "--target-port=8080")
     real_user("rollout", "status", "deployment/web", "--timeout=30s")
+    slices = ("endpointslice", "-l", "kubernetes.io/service-name=web")
+    real_user("wait", "--for=jsonpath={.endpoints[0].conditions.ready}=true", *slices, "--timeout=30s")  # fmt: skip
     return real_user
 
 
@@ -111,14 +113,20 @@ def test_a_port_is_forwarded(web, to):
 
 
 class Unix(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=20)
+        self.path = path
+
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self.host)
+        self.sock.connect(self.path)
 
 
 def test_a_proxy_on_a_port_and_on_a_socket(web, tmp_path):
     base = f"/api/v1/namespaces/{web.namespace}"
-    with speaking(web.start("proxy", "--port=0"), r"127.0.0.1:(\d+)") as port:
+    with speaking(
+        web.start("proxy", "--port=0", "--reject-paths=^/nothing"), r"127.0.0.1:(\d+)"
+    ) as port:
         connection = http.client.HTTPConnection("127.0.0.1", int(port), 20)
         assert '"kind":"PodList"' in fetched(connection, f"{base}/pods")
         assert fetched(connection, f"{base}/services/web:80/proxy/") == "hello\n"
