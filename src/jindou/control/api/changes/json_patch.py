@@ -10,6 +10,14 @@ from jindou.control.api.resources.schema import copy
 from jindou.objects.errors import BadRequest, Invalid, TooLarge
 
 MOST = 10_000
+JSON_NAMES = {
+    str: "string",
+    bool: "bool",
+    int: "number",
+    float: "number",
+    dict: "object",
+    list: "array",
+}
 REFUSED = "the server rejected our request due to an error in our request"
 MOST_COPIED = 3 * 1024 * 1024  # bytes, by all copy operations of a patch
 
@@ -28,9 +36,12 @@ def merge(target: Any, patch: Any) -> Any:
 
 
 def apply(document: Any, operations: Any) -> Any:
-    """Raises BadRequest for a malformed patch, Invalid where it does not fit the document."""
+    """Raises BadRequest for what is no patch, Invalid where it does not fit the document."""
     if not isinstance(operations, list):
-        raise BadRequest("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        told = JSON_NAMES.get(type(operations), "null")
+        raise BadRequest(
+            f"error decoding patch: json: cannot unmarshal {told} into Go value of type []handlers.jsonPatchOp"
+        )
     if len(operations) > MOST:
         raise TooLarge(
             f"Request entity too large: The allowed maximum operations in a JSON patch is {MOST}, got {len(operations)}"
@@ -38,12 +49,13 @@ def apply(document: Any, operations: Any) -> Any:
     result = copy(document)
     copied = 0
     for operation in operations:
-        if (
-            not isinstance(operation, dict)
-            or not isinstance(operation.get("op"), str)
-            or not isinstance(operation.get("path"), str)
-        ):
-            raise BadRequest("a JSON patch operation needs op and path")
+        if not isinstance(operation, dict):
+            told = JSON_NAMES.get(type(operation), "null")
+            raise BadRequest(
+                f"error decoding patch: json: cannot unmarshal {told} into Go value of type handlers.jsonPatchOp"
+            )
+        if not isinstance(operation.get("op"), str) or not isinstance(operation.get("path"), str):
+            raise refused()
         if operation["op"] == "copy" and isinstance(operation.get("from"), str):
             copied += len(orjson.dumps(_get(result, operation["from"])))
             if copied > MOST_COPIED:
@@ -54,43 +66,59 @@ def apply(document: Any, operations: Any) -> Any:
     return result
 
 
+def refused() -> Invalid:
+    return Invalid(REFUSED)
+
+
 def _apply(document: Any, operation: dict[str, Any]) -> Any:
     name, path = operation["op"], operation["path"]
-    if name in ("add", "replace", "test") and "value" not in operation:
-        raise BadRequest(f"a JSON patch operation {name!r} needs a value")
     if name == "add":
-        return _add(document, path, copy(operation["value"]))
+        return _add(document, path, copy(operation.get("value")))
     if name == "remove":
         return _remove(document, path)
     if name == "replace":
-        _get(document, path)
-        return (
-            _add(_remove(document, path), path, copy(operation["value"]))
-            if path
-            else copy(operation["value"])
-        )
+        return _replace(document, path, copy(operation.get("value")))
     if name in ("move", "copy"):
         source = operation.get("from")
         if not isinstance(source, str):
-            raise BadRequest(f"a JSON patch operation {name!r} needs from")
+            raise refused()
         value = copy(_get(document, source))
         return _add(_remove(document, source) if name == "move" else document, path, value)
     if name == "test":
         try:
-            same = _get(document, path) == operation["value"]
+            same = _get(document, path) == operation.get("value")
         except Invalid:
-            same = operation["value"] is None
+            same = operation.get("value") is None
         if not same:
-            raise Invalid(REFUSED)
+            raise refused()
         return document
-    raise BadRequest(f"Unexpected kind: {name}")
+    raise refused()
+
+
+def _replace(document: Any, path: str, value: Any) -> Any:
+    """A field that is not there is added."""
+    tokens = _tokens(path)
+    if not tokens:
+        return value
+    parent = _parent(document, path)
+    if isinstance(parent, dict):
+        parent[tokens[-1]] = value
+    elif isinstance(parent, list):
+        parent[_index(parent, tokens[-1])] = value
+    else:
+        raise refused()
+    return document
+
+
+def _parent(document: Any, path: str) -> Any:
+    return _get(document, "/".join(["", *path[1:].split("/")[:-1]]) if path.count("/") > 1 else "")
 
 
 def _tokens(path: str) -> list[str]:
     if path == "":
         return []
     if not path.startswith("/"):
-        raise BadRequest(f"a JSON pointer begins with a slash: {path!r}")
+        raise refused()
     return [token.replace("~1", "/").replace("~0", "~") for token in path[1:].split("/")]
 
 
@@ -98,10 +126,12 @@ def _index(held: list[Any], token: str, past: bool = False) -> int:
     if token == "-" and past:
         return len(held)
     if not token.lstrip("-").isdigit():
-        raise Invalid(REFUSED)
+        raise refused()
     index = int(token)
+    if index < 0:  # from the end
+        index += len(held)
     if not 0 <= index <= (len(held) if past else len(held) - 1):
-        raise Invalid(REFUSED)
+        raise refused()
     return index
 
 
@@ -113,7 +143,7 @@ def _get(document: Any, path: str) -> Any:
         elif isinstance(value, list):
             value = value[_index(value, token)]
         else:
-            raise Invalid(REFUSED)
+            raise refused()
     return value
 
 
@@ -127,19 +157,19 @@ def _add(document: Any, path: str, value: Any) -> Any:
     elif isinstance(parent, list):
         parent.insert(_index(parent, tokens[-1], past=True), value)
     else:
-        raise Invalid(REFUSED)
+        raise refused()
     return document
 
 
 def _remove(document: Any, path: str) -> Any:
     tokens = _tokens(path)
     if not tokens:
-        return None
+        raise refused()
     parent = _get(document, "/".join(["", *path[1:].split("/")[:-1]]) if len(tokens) > 1 else "")
     if isinstance(parent, dict) and tokens[-1] in parent:
         del parent[tokens[-1]]
     elif isinstance(parent, list):
         del parent[_index(parent, tokens[-1])]
     else:
-        raise Invalid(REFUSED)
+        raise refused()
     return document

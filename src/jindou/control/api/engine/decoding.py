@@ -47,6 +47,8 @@ def parse(body: bytes, content_type: str, registry: Registry) -> tuple[Any, list
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if "patch" in kind and kind != "application/apply-patch+yaml":
+            raise BadRequest("invalid JSON patch") from None
         raise BadRequest(f"couldn't get version/kind; json parse error: {error}") from None
     return value, duplicates(body, value)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import orjson
+
 from jindou.control.api.changes import json_patch, strategic
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
-from jindou.objects.errors import BadRequest, UnsupportedMediaType
+from jindou.control.api.rules.names import quoted
+from jindou.objects.errors import BadRequest, CloudError, Fault, Invalid, UnsupportedMediaType
 from jindou.objects.kinds import Object
 
 JSON = "application/json-patch+json"
@@ -56,17 +59,29 @@ def patched(resource: Resource, obj: Object, patch: Patch) -> Object:
         result = json_patch.apply(obj, patch.changes)
     else:
         if not isinstance(patch.changes, dict):
-            raise BadRequest(
-                "the patch is not an object: json: cannot unmarshal array into Go value of type map[string]interface {}"
-            )
+            told = json_patch.JSON_NAMES.get(type(patch.changes), "null")
+            says = f"json: cannot unmarshal {told} into Go value of type map[string]interface {{}}"
+            raise BadRequest(says if patch.how == STRATEGIC else f"error decoding patch: {says}")
         if patch.how == MERGE:
             result = json_patch.merge(obj, patch.changes)
         else:
             result = strategic.apply(obj, patch.changes, resource.schema)
-    if not isinstance(result, dict) or not isinstance(result.get("metadata"), dict):
-        raise BadRequest("the patch leaves no object: metadata is missing")
+            result["kind"], result["apiVersion"] = obj["kind"], obj["apiVersion"]
+    if not isinstance(result, dict):
+        raise BadRequest("the patch leaves no object")
+    if not isinstance(result.get("metadata"), dict):
+        check_name(result, obj["metadata"]["name"])
     found: Object = result
     return found
+
+
+def unfit(new: Object, error: BadRequest) -> CloudError:
+    """What a patch leaves can't be read: told as a fault of the patch."""
+    if "strict decoding error" in error.message:
+        return error
+    says = error.message.partition(": ")[2] or error.message
+    fault = Fault("FieldValueInvalid", f"Invalid value: {quoted(orjson.dumps(new).decode())}: {says}", "patch")  # fmt: skip
+    return Invalid(f' "" is invalid: patch: {fault.message}', {}, [fault])
 
 
 def touched(new: Object, patch: Patch) -> Object:
@@ -103,7 +118,7 @@ def names_revision(patch: Patch) -> bool:
     if isinstance(patch.changes, dict):
         meta = patch.changes.get("metadata")
         return isinstance(meta, dict) and bool(meta.get("resourceVersion"))
-    return any(
+    return isinstance(patch.changes, list) and any(
         isinstance(op, dict) and str(op.get("path", "")).startswith("/metadata/resourceVersion")
         for op in patch.changes
     )

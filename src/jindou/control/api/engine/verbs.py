@@ -37,7 +37,7 @@ from jindou.control.api.resources.schema import copy
 from jindou.control.api.resources.zeros import as_read
 from jindou.control.api.rules.names import forbidden, required
 from jindou.control.store import Store, Stored
-from jindou.objects.errors import AlreadyExists, Fault
+from jindou.objects.errors import AlreadyExists, BadRequest, Fault
 from jindou.objects.kinds import Object
 
 TRIES = 64
@@ -229,8 +229,11 @@ class Engine:
             else:
                 new = patches.patched(resource, old, patch)
                 touched = patches.touched(new, patch)
-                check_kind(resource, new)
-                fit(resource, touched, call, patch.odd)
+                try:
+                    check_kind(resource, new)
+                    fit(resource, touched, call, patch.odd)
+                except BadRequest as error:
+                    raise patches.unfit(new, error) from None
                 new = patches.put_back(new, touched, patch, share=part == "status")
                 writes.place(resource, new, namespace, name)
             writes.expect(resource, new, old, True, patching=part != "scale")

@@ -364,7 +364,8 @@ def asked(resource: Resource, obj: Object) -> Any:
         return {k: v for k, v in (obj.get("spec") or {}).items() if k != "nodeName"}
     noted = COUNTED.get(place)
     if noted is not None:
-        return {**obj, "metadata": obj["metadata"].get(noted), "status": None}
+        rest = {name: held for name, held in obj.items() if name not in left_out}
+        return {**rest, "metadata": obj["metadata"].get(noted)}
     return {name: held for name, held in obj.items() if name not in left_out}
 
 
