@@ -77,13 +77,18 @@ def test_79_the_index_of_paths(api: Api) -> None:
 
 def test_79_metrics_that_people_chart(api: Api, ns: str) -> None:
     api.make(at(ns, "secrets"), {"metadata": {"name": "a"}})
+    for method in ("GET", "HEAD", "OPTIONS"):
+        api.ask(method, f"{at(ns, 'secrets')}/a")
     with api.watch(at(ns, "secrets")) as watch:
         watch.next()
         answer = api.ask("GET", "/metrics", accept="text/plain")
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     samples: dict[str, list[tuple[dict[str, str], float]]] = {}
     types = {}
-    for line in answer.body.decode().splitlines():
+    lines = answer.body.decode().splitlines()
+    series = [line.rpartition(" ")[0] for line in lines if not line.startswith("#")]
+    assert len(series) == len(set(series))
+    for line in lines:
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split()
             types[name] = kind

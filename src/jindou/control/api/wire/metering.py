@@ -11,8 +11,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from time import perf_counter
 
-from jindou.control.api.resources.registry import Resource
 from jindou.control.api.wire.routes import Route
+from jindou.objects.kinds import Kind
 from jindou.transport import Answer, Response, Sink, Streamed, Upgraded
 
 BOUNDS = (
@@ -20,7 +20,9 @@ BOUNDS = (
     15.0, 20.0, 30.0, 45.0, 60.0,
 )  # fmt: skip
 READING = frozenset({"GET", "HEAD"})
-Place = tuple[int, str, str, bool, bool]  # resource, part, method, of one object, streamed
+Place = tuple[
+    Kind | None, str, str, bool, bool, bool
+]  # kind, part, method, of one, within, going on
 Labels = dict[str, str]
 Source = Callable[[], Iterable[str]]
 
@@ -28,14 +30,19 @@ Source = Callable[[], Iterable[str]]
 class Tally:
     """The requests of one kind, verb and scope."""
 
-    __slots__ = ("buckets", "codes", "labels", "resource", "seconds")
+    __slots__ = ("buckets", "codes", "labels", "seconds")
 
-    def __init__(self, labels: Labels, resource: Resource | None) -> None:
+    def __init__(self, labels: str) -> None:
         self.labels = labels
-        self.resource = resource  # held, so that no other is ever at its address
         self.codes: dict[int, int] = {}
         self.buckets = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
+
+    def add(self, other: Tally) -> None:
+        for code, count in other.codes.items():
+            self.codes[code] = self.codes.get(code, 0) + count
+        self.buckets = [mine + more for mine, more in zip(self.buckets, other.buckets, strict=True)]
+        self.seconds += other.seconds
 
 
 class Meter:
@@ -53,16 +60,16 @@ class Meter:
     def note(self, route: Route | None, method: str, answer: Answer, began: float) -> None:
         """One request was answered; `began` is what `perf_counter` said at its start."""
         streamed = not isinstance(answer, Response)
-        place = (
-            (0, "", method, False, False)
-            if route is None
-            else (id(route.resource), route.part, method, bool(route.name), streamed)
-        )
+        place: Place
+        if route is None:
+            place = (None, "", method, False, False, False)
+        else:
+            kind, named = route.resource.kind, bool(route.name)
+            place = (kind, route.part, method, named, bool(route.namespace), streamed)
         tally = self._tallies.get(place)
         if tally is None:
-            tally = self._tallies[place] = Tally(
-                labels_of(route, method, streamed), route.resource if route else None
-            )
+            labels = text_of(labels_of(route, method, streamed))
+            tally = self._tallies[place] = Tally(labels)
         code = 101 if isinstance(answer, Upgraded) else answer.status
         tally.codes[code] = tally.codes.get(code, 0) + 1
         if isinstance(answer, Response):
@@ -85,25 +92,37 @@ class Meter:
 
         answer.start = begun
 
+    def _merged(self) -> list[Tally]:
+        """Places that go under the same labels are one series."""
+        found: dict[str, Tally] = {}
+        for tally in self._tallies.values():
+            found.setdefault(tally.labels, Tally(tally.labels)).add(tally)
+        return list(found.values())
+
     def lines(self) -> Iterable[str]:
-        tallies = [(tally, text_of(tally.labels)) for tally in self._tallies.values()]
+        tallies = self._merged()
         yield from head("apiserver_request_total", "counter", "Requests by verb, kind and code.")
-        for tally, text in tallies:
+        for tally in tallies:
             for code, count in sorted(tally.codes.items()):
-                yield f'apiserver_request_total{{code="{code}",dry_run="",{text}}} {count}'
+                yield f'apiserver_request_total{{code="{code}",dry_run="",{tally.labels}}} {count}'
         name = "apiserver_request_duration_seconds"
         yield from head(name, "histogram", "How long answers took, those that go on aside.")
-        for tally, text in tallies:
+        for tally in tallies:
             if any(tally.buckets):
-                yield from histogram(name, f'dry_run="",{text}', tally.buckets, tally.seconds)
+                labels = f'dry_run="",{tally.labels}'
+                yield from histogram(name, labels, tally.buckets, tally.seconds)
         name = "apiserver_current_inflight_requests"
         yield from head(name, "gauge", "Requests that are waiting for something.")
         yield f'{name}{{request_kind="mutating"}} {self._inflight[False]}'
         yield f'{name}{{request_kind="readOnly"}} {self._inflight[True]}'
         name = "apiserver_longrunning_requests"
         yield from head(name, "gauge", "Watches and other answers that go on.")
+        going: dict[str, int] = {}
         for place, count in self._following.items():
-            yield f"{name}{{{text_of(self._tallies[place].labels)}}} {count}"
+            labels = self._tallies[place].labels
+            going[labels] = going.get(labels, 0) + count
+        for labels, count in going.items():
+            yield f"{name}{{{labels}}} {count}"
 
 
 def labels_of(route: Route | None, method: str, streamed: bool) -> Labels:
