@@ -481,8 +481,10 @@ def test_74_autoscalers_of_both_versions_are_the_same(api: Api, ns: str) -> None
         return f"{base}/{name}" if name else base
 
     spec = {**SCALER, "targetCPUUtilizationPercentage": 60}
-    made = api.make(path("v1"), {"metadata": {"name": "a"}, "spec": spec})
-    other = api.get(path("v2", "a"))
+    api.make(path("v1"), {"metadata": {"name": "a"}, "spec": spec})
+    made, other, again = (api.get(path(version, "a")) for version in ("v1", "v2", "v1"))
+    while made["metadata"]["resourceVersion"] != again["metadata"]["resourceVersion"]:
+        made, other, again = again, api.get(path("v2", "a")), api.get(path("v1", "a"))
     assert other["apiVersion"] == "autoscaling/v2"
     for part in ("uid", "resourceVersion", "creationTimestamp"):
         assert made["metadata"][part] == other["metadata"][part]
