@@ -385,6 +385,47 @@ def test_who_serves_other_metrics_is_asked_through_the_api():
     assert status["external"]["current"] == {"averageValue": "900m"}
 
 
+def test_to_zero_and_back_but_not_from_a_zero_of_somebody_else():
+    queue = {"length": "4"}
+
+    async def ask(path):
+        return {"items": [{"metricName": "queue", "value": queue["length"]}]}
+
+    def asking(server):
+        scalers = Autoscalers(lambda: kinds_of(server), ask, period=0.05)
+        return [ServiceAccounts(), Deployments(), ReplicaSets(), scalers]
+
+    target = {"type": "AverageValue", "averageValue": "2"}
+    outside = [{"type": "External", "external": {"metric": {"name": "queue"}, "target": target}}]
+    at_once = {"scaleDown": {"stabilizationWindowSeconds": 0}}
+
+    async def scenario(world):
+        await world.account()
+        await world.client.create(DEPLOYMENT, deployment_object(replicas=1))
+        made = autoscaler(minReplicas=0, metrics=outside, behavior=at_once)
+        await world.client.create(AUTOSCALER, made)
+        ref = Ref(DEPLOYMENT, "default", "web")
+
+        async def size(wanted):
+            async def there():
+                return (await world.client.get(ref))["spec"]["replicas"] == wanted
+
+            await world.until(there)
+
+        await size(2)
+        queue["length"] = "0"
+        await size(0)
+        status, _, says = await condition(world, "ScaledToZero", "ScaledToZero")
+        assert (status, says) == ("True", "the HPA controller scaled the workload to zero")
+        queue["length"] = "6"
+        await size(3)
+        await condition(world, "ScaledToZero", "NotScaledToZero")
+        await world.client.update(DEPLOYMENT, {"metadata": {"name": "web", "namespace": "default"}, "spec": {"replicas": 0}}, "scale")  # fmt: skip
+        await condition(world, "ScalingActive", "ScalingDisabled")
+
+    in_world(asking, scenario)
+
+
 def test_bounds_are_kept_without_metrics():
     async def scenario(world):
         await world.account()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, times
+from jindou.control.controllers import Wake, conditions, times
 from jindou.control.controllers.autoscaling import demand, pace
 from jindou.control.controllers.autoscaling.demand import Proposal, Unknowable
 from jindou.control.controllers.autoscaling.foreign import Ask, Foreign, Scaled
@@ -30,6 +30,8 @@ SOURCES = {
 }
 NO_SCALE = "the HPA controller was unable to get the target's current scale: {}"
 UNABLE = "the HPA was unable to compute the replica count: {}"
+ZERO = True, "ScaledToZero", "the HPA controller scaled the workload to zero"
+NOT_ZERO = False, "NotScaledToZero", "the HPA controller did not scale the workload to zero"
 
 
 class Refused(Exception):
@@ -91,7 +93,8 @@ class Autoscalers:
         least, most = spec.get("minReplicas", 1), spec["maxReplicas"]
         statuses: list[Object] = []
         why = ""
-        if current == 0:
+        if current == 0 and not (least == 0 and look.is_true("ScaledToZero")):
+            # somebody else's zero
             says = "scaling is disabled since the replica count of the target is zero"
             look.say("ScalingActive", False, "ScalingDisabled", says)
             look.settle(0, 0, statuses)
@@ -164,8 +167,7 @@ class Autoscalers:
         says = f"the HPA controller was able to update the target scale to {wanted}"
         look.say("AbleToScale", True, "SucceededRescale", says)
         look.event("SuccessfulRescale", f"New size: {wanted}; reason: {why}", "Normal")
-        says = "the HPA controller did not scale the workload to zero"
-        look.say("ScaledToZero", False, "NotScaledToZero", says)
+        look.say("ScaledToZero", *(NOT_ZERO if wanted else ZERO))
 
     # ------------------------------------------------------------ metrics
 
@@ -175,7 +177,7 @@ class Autoscalers:
         """The largest proposal of all metrics, and what each said. Raises Refused."""
         text = (scale.get("status") or {}).get("selector", "")
         pods = await self._pods(client, ref, look, text)
-        current = int(scale["spec"]["replicas"])
+        current = look.report["currentReplicas"]
         best, name = 0, ""
         statuses: list[Object] = []
         failed: list[tuple[str, str, str]] = []  # reason, what the condition says, the error
@@ -311,6 +313,9 @@ class Look:
 
     def event(self, reason: str, text: str, type: str = "Warning") -> None:
         self._events.event(self._client, self.held, reason, text, type)
+
+    def is_true(self, type: str) -> bool:
+        return conditions.is_true(self.held, type)
 
     def say(self, type: str, true: bool, reason: str, message: str) -> None:
         held: list[Object] = self.report["conditions"]
