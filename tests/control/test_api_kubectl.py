@@ -168,7 +168,7 @@ def test_custom_resources(tmp_path):
         assert await kubectl("get", "th/one", "-o", "jsonpath={.spec.count}") == "7"
         code, _, err = await kubectl.run("apply", "-f", "-", stdin=THING.replace("small", "huge"))
         assert code == 1
-        assert 'spec.size: Unsupported value: "huge": supported values: "large", "small"' in err
+        assert 'spec.size: Unsupported value: "huge": supported values: "small", "large"' in err
         _, _, err = await kubectl.run("apply", "-f", "-", stdin=THING.replace("size", "sise"))
         assert 'unknown field "spec.sise"' in err
         await kubectl(
