@@ -308,8 +308,8 @@ def test_59_a_scale_is_written(api: Api, ns: str) -> None:
     spec = {**DEPLOYMENT["spec"], "paused": True}
     api.make(deployed(ns), {**DEPLOYMENT, "spec": spec})
     path = f"{deployed(ns, 'd')}/scale"
-    scale = api.get(path)
-    assert api.good("PUT", path, {**scale, "spec": {"replicas": 2}})["spec"] == {"replicas": 2}
+    wanted = {"metadata": {"name": "d"}, "spec": {"replicas": 2}}
+    assert api.good("PUT", path, wanted)["spec"] == {"replicas": 2}
     assert api.get(deployed(ns, "d"))["spec"]["replicas"] == 2
     assert api.good("PATCH", path, {"spec": {"replicas": 3}}, kind=MERGE)["spec"]["replicas"] == 3
     change = [{"op": "replace", "path": "/spec/replicas", "value": 1}]

@@ -21,6 +21,9 @@ DEPLOYMENT = {
 }
 
 
+BUDGET = {"minAvailable": 1, "selector": {"matchLabels": LABELS}}
+
+
 def made(api: Api, ns: str, name: str = "a", **more: Any) -> Any:
     return api.make(MAPS.format(ns), {"metadata": {"name": name}, **more})
 
@@ -185,14 +188,10 @@ def test_27_most_kinds_take_an_update_without_a_revision(api: Api, ns: str) -> N
         assert api.good("PUT", f"{MAPS.format(ns)}/a", sent)["data"] == sent["data"]
 
 
-BUDGET = {"minAvailable": 1, "selector": {"matchLabels": LABELS}}
-
-
 @pytest.mark.parametrize(
     ("group", "plural", "body"),
     [
         ("coordination.k8s.io", "leases", {"spec": {"holderIdentity": "h", "leaseDurationSeconds": 5}}),
-        ("policy", "poddisruptionbudgets", {"spec": BUDGET}),
         ("storage.k8s.io", "csistoragecapacities", {"storageClassName": "s"}),
     ],
 )  # fmt: skip

@@ -81,6 +81,8 @@ def scaled(resource: Resource, obj: Object, scale: Object) -> Object:
     value[last] = replicas
     if revision := (scale.get("metadata") or {}).get("resourceVersion"):
         changed["metadata"]["resourceVersion"] = revision
+    else:
+        changed["metadata"].pop("resourceVersion", None)
     if uid := (scale.get("metadata") or {}).get("uid"):
         changed["metadata"]["uid"] = uid
     return changed
