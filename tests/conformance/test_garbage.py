@@ -168,6 +168,10 @@ def test_57_some_namespaces_stay(api: Api, name: str) -> None:
     assert answer.message == f'namespaces "{name}" is forbidden: this namespace may not be deleted'
 
 
+def until_another(api: Api, path: str, uid: str) -> None:
+    api.until(path, lambda obj: obj["metadata"]["uid"] != uid)
+
+
 def test_58_what_each_namespace_has(api: Api) -> None:
     path = "/api/v1/namespaces"
     made = api.make(path, {"metadata": {"generateName": "t-"}})
@@ -182,8 +186,5 @@ def test_58_what_each_namespace_has(api: Api) -> None:
     for plural, kept_name in (("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")):
         uid = api.get(f"{path}/{name}/{plural}/{kept_name}")["metadata"]["uid"]
         api.good("DELETE", f"{path}/{name}/{plural}/{kept_name}")
-        api.until(
-            f"{path}/{name}/{plural}/{kept_name}",
-            lambda obj, uid=uid: obj["metadata"]["uid"] != uid,
-        )
+        until_another(api, f"{path}/{name}/{plural}/{kept_name}", uid)
     api.good("DELETE", f"{path}/{name}")

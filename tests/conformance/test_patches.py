@@ -333,7 +333,7 @@ def test_59_a_scale_obeys_revisions_and_sense(api: Api, ns: str) -> None:
 
 def test_59_the_scale_of_a_custom_kind(api: Api, ns: str) -> None:
     name, crds = f"ws.{ns}.io", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    schema = {"type": "object", "properties": {part: {"type": "object", "x-kubernetes-preserve-unknown-fields": True} for part in ("spec", "status")}}  # fmt: skip
+    schema: Any = {"type": "object", "properties": {part: {"type": "object", "x-kubernetes-preserve-unknown-fields": True} for part in ("spec", "status")}}  # fmt: skip
     scale = {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size", "labelSelectorPath": ".status.labels"}  # fmt: skip
     version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}, "subresources": {"scale": scale, "status": {}}}  # fmt: skip
     spec = {"group": f"{ns}.io", "scope": "Namespaced", "names": {"plural": "ws", "kind": "W"}, "versions": [version]}  # fmt: skip

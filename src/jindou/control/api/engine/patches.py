@@ -6,10 +6,15 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from jindou.control.api import status
+from jindou.control.api.changes import apply as managed
 from jindou.control.api.changes import json_patch, strategic
+from jindou.control.api.engine.calls import Call, wrong_option
+from jindou.control.api.engine.writes import now
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.rules.names import quoted
+from jindou.control.api.resources.zeros import as_read
+from jindou.control.api.rules.names import forbidden, quoted, required
 from jindou.objects.errors import BadRequest, CloudError, Fault, Invalid, UnsupportedMediaType
 from jindou.objects.kinds import Object
 
@@ -32,6 +37,39 @@ def check(resource: Resource, how: str) -> None:
         raise UnsupportedMediaType(
             f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
         )
+
+
+def applied(
+    resource: Resource, live: Object | None, config: Object, call: Call, part: str
+) -> Object:
+    """The object that a configuration makes of what there is."""
+    found: Object = copy(
+        managed.apply(
+            live, config, manager=call.manager, force=bool(call.force), schema=resource.schema,
+            api_version=resource.kind.api_version, subresource=part, now=now(),
+        )
+    )  # fmt: skip
+    if not resource.custom:
+        as_read(resource.schema, found)
+    return found
+
+
+def check_options(patch: Patch, call: Call) -> None:
+    """Some options are of server-side apply alone, and needed there."""
+    if patch.how == APPLY and not call.named_manager:
+        fault = required("fieldManager", "is required for apply patch")
+        raise wrong_option("PatchOptions", fault)
+    if patch.how != APPLY and call.force is not None:
+        fault = forbidden("force", "may not be specified for non-apply patch")
+        raise wrong_option("PatchOptions", fault)
+
+
+def check_absent(resource: Resource, applied: Object) -> None:
+    """A configuration that names an identity can make no new object."""
+    meta = applied["metadata"]
+    if uid := meta.get("uid"):
+        says = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise status.conflict(resource.kind, meta["name"], says)
 
 
 def check_applied(applied: Any, name: str) -> None:

@@ -24,7 +24,7 @@ from jindou.control.api.engine import (
     scales,
     writes,
 )
-from jindou.control.api.engine.calls import Call, DeleteOptions, wrong_option
+from jindou.control.api.engine.calls import Call, DeleteOptions
 from jindou.control.api.engine.commits import Commits, Deleted, Written, unconditional
 from jindou.control.api.engine.decoding import check_kind, fit
 from jindou.control.api.engine.places import Places
@@ -34,8 +34,6 @@ from jindou.control.api.engine.templates import Templates
 from jindou.control.api.engine.watches import Memos, Tell, Watch
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.resources.zeros import as_read
-from jindou.control.api.rules.names import forbidden, required
 from jindou.control.store import Store, Stored
 from jindou.objects.errors import AlreadyExists, BadRequest, Fault
 from jindou.objects.kinds import Object
@@ -215,11 +213,9 @@ class Engine:
         part: str = "",
     ) -> Written:
         patches.check(resource, patch.how)
+        patches.check_options(patch, call)
         if patch.how == patches.APPLY:
             return await self._apply(resource, namespace, name, patch, call, part)
-        if call.force is not None:
-            says = "may not be specified for non-apply patch"
-            raise wrong_option("PatchOptions", forbidden("force", says))
         named = patches.names_revision(patch)
 
         def wanted(old: Object) -> tuple[Object, bool]:
@@ -250,9 +246,6 @@ class Engine:
         call: Call,
         part: str,
     ) -> Written:
-        if not call.named_manager:
-            says = "is required for apply patch"
-            raise wrong_option("PatchOptions", required("fieldManager", says))
         patches.check_applied(patch.changes, name)
         call.applying = True
         applied = check_kind(resource, patch.changes)
@@ -262,18 +255,8 @@ class Engine:
         applied["metadata"].setdefault("name", name)
         named = bool(applied["metadata"].get("resourceVersion"))
 
-        def applied_to(live: Object | None) -> Object:
-            found = managed.apply(
-                live, applied, manager=call.manager, force=bool(call.force), schema=resource.schema,
-                api_version=resource.kind.api_version, subresource=part, now=writes.now(),
-            )  # fmt: skip
-            result: Object = copy(found)
-            if not resource.custom:
-                as_read(resource.schema, result)
-            return result
-
         def wanted(old: Object) -> tuple[Object, bool]:
-            new = applied_to(old)
+            new = patches.applied(resource, old, applied, call, part)
             writes.expect(resource, new, old, True, patching=True)
             return new, named
 
@@ -283,11 +266,14 @@ class Engine:
                 return await self._change(
                     resource, namespace, name, wanted, call, part, managing=False
                 )
-            if uid := applied["metadata"].get("uid"):
-                says = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-                raise status.conflict(resource.kind, name, says)
+            patches.check_absent(resource, applied)
             try:
-                return await self._create(resource, applied_to(None), call, managing=False)
+                return await self._create(
+                    resource,
+                    patches.applied(resource, None, applied, call, part),
+                    call,
+                    managing=False,
+                )
             except AlreadyExists:
                 continue
         raise status.conflict(resource.kind, name)

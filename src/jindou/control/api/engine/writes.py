@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import Any
 
 from jindou.control.api import status
+from jindou.control.api.engine import service_updates
+from jindou.control.api.engine.service_updates import restore
 from jindou.control.api.resources.definitions import Root
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import apply_defaults as schema_defaults
@@ -226,47 +228,8 @@ def keep_system(resource: Resource, obj: Object, old: Object) -> None:
     if "generateName" in before:
         meta.setdefault("generateName", before["generateName"])
     if resource.prefix == "core/services/":
-        keep_addresses(obj, old)
-        drop_unused(obj, old)
-
-
-def keep_addresses(service: Object, old: Object) -> None:
-    """What was given to a Service stays its own while its type has use for it; in place."""
-    spec, before = service.setdefault("spec", {}), old.get("spec") or {}
-    if "ExternalName" in (spec.get("type"), before.get("type")):
-        return
-    if not spec.get("clusterIP") and not spec.get("clusterIPs"):
-        for name in ("clusterIP", "clusterIPs"):
-            _restore(spec, before, name)
-    elif not spec.get("clusterIPs") and spec.get("clusterIP") == before.get("clusterIP"):
-        _restore(spec, before, "clusterIPs")
-    elif not spec.get("clusterIP"):
-        spec["clusterIP"] = spec["clusterIPs"][0]
-
-
-def drop_unused(service: Object, old: Object) -> None:
-    """What only the type of before had use for goes with it, unless it was changed too; in place."""
-    spec, before = service["spec"], old.get("spec") or {}
-    policy = spec.get("externalTrafficPolicy")
-    inside_now = _reached_from_outside(before) and not _reached_from_outside(spec)
-    if inside_now and policy == before.get("externalTrafficPolicy"):
-        spec.pop("externalTrafficPolicy", None)
-    if before.get("type") == "LoadBalancer" != spec.get("type"):
-        for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
-            if spec.get(name) == before.get(name):
-                spec.pop(name, None)
-    if before.get("type") in NODE_PORTS and spec.get("type") not in NODE_PORTS:
-        given = {port.get("nodePort") for port in before.get("ports") or ()}
-        for port in spec.get("ports") or ():
-            if port.get("nodePort") in given:
-                port.pop("nodePort", None)
-
-
-NODE_PORTS = ("NodePort", "LoadBalancer")
-
-
-def _reached_from_outside(spec: Object) -> bool:
-    return spec.get("type") in NODE_PORTS or bool(spec.get("externalIPs"))
+        service_updates.keep_addresses(obj, old)
+        service_updates.drop_unused(obj, old)
 
 
 def keep_rest(resource: Resource, obj: Object, old: Object, part: str) -> Object:
@@ -280,9 +243,9 @@ def keep_rest(resource: Resource, obj: Object, old: Object, part: str) -> Object
     if part == "":
         changed = dict(obj)
         if has_status(resource):
-            _restore(changed, old, "status")
+            restore(changed, old, "status")
         if signing and resource.kind.name == "CertificateSigningRequest":
-            _restore(changed, old, "spec")
+            restore(changed, old, "spec")
         if resource.kind.name == "Namespace" and not resource.kind.group:
             changed["spec"] = {
                 **(obj.get("spec") or {}),
@@ -293,24 +256,17 @@ def keep_rest(resource: Resource, obj: Object, old: Object, part: str) -> Object
     merged["metadata"]["managedFields"] = obj["metadata"].get("managedFields", [])
     if part == "approval":
         held = merged.setdefault("status", {})
-        _restore(held, obj.get("status") or {}, "conditions")
+        restore(held, obj.get("status") or {}, "conditions")
         certificates.prepare(merged, old, part, now())
     elif part == "finalize":
         merged.setdefault("spec", {})["finalizers"] = list(
             (obj.get("spec") or {}).get("finalizers") or ()
         )
     elif part == "ephemeralcontainers":
-        _restore(merged["spec"], obj.get("spec") or {}, "ephemeralContainers")
+        restore(merged["spec"], obj.get("spec") or {}, "ephemeralContainers")
     elif part == "resize":
         _resized(merged["spec"], obj.get("spec") or {})
     return merged
-
-
-def _restore(obj: Object, old: Object, name: str) -> None:
-    if name in old:
-        obj[name] = copy(old[name])
-    else:
-        obj.pop(name, None)
 
 
 def _resized(spec: Object, asked: Object) -> None:
@@ -320,7 +276,7 @@ def _resized(spec: Object, asked: Object) -> None:
             other = wanted.get(container["name"])
             if other is not None:
                 for field in ("resources", "resizePolicy"):
-                    _restore(container, other, field)
+                    restore(container, other, field)
 
 
 LABELS_WITH_STATUS = frozenset(
@@ -331,13 +287,13 @@ LABELS_WITH_STATUS = frozenset(
 def status_only(resource: Resource, obj: Object, old: Object) -> Object:
     """A write of the status leaves the rest alone; of a few kinds it may also set labels."""
     merged = dict(old)
-    _restore(merged, obj, "status")
+    restore(merged, obj, "status")
     meta, given = dict(old["metadata"]), obj["metadata"]
     names: tuple[str, ...] = ("annotations",) if not resource.custom else ()
     if (resource.kind.group, resource.kind.name) in LABELS_WITH_STATUS:
         names = ("annotations", "labels", "finalizers")
     for name in names:
-        _restore(meta, given, name)
+        restore(meta, given, name)
     meta["managedFields"] = given.get("managedFields", [])
     merged["metadata"] = meta
     return merged
