@@ -268,12 +268,8 @@ class Engine:
                 )
             patches.check_absent(resource, applied)
             try:
-                return await self._create(
-                    resource,
-                    patches.applied(resource, None, applied, call, part),
-                    call,
-                    managing=False,
-                )
+                made = patches.applied(resource, None, applied, call, part)
+                return await self._create(resource, made, call, managing=False)
             except AlreadyExists:
                 continue
         raise status.conflict(resource.kind, name)
