@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import NamedTuple
 
+import msgspec
 import orjson
 
 from jindou.client import Client, Event
@@ -29,8 +30,8 @@ Keys = Callable[[Object], Iterable[str]]
 View = tuple[Kind, str, Keep | None]  # kind, field selector, projection
 
 
-class Held(NamedTuple):
-    revision: str
+class Held(msgspec.Struct, frozen=True, gc=False):
+    revision: str  # "" where the bytes are shared: then they are compared
     data: bytes
     indexed: tuple[tuple[str, str], ...]  # (index, key) pairs under which it is found
 
@@ -50,7 +51,7 @@ def only_metadata(obj: Object) -> Object:
 
 def _key(obj: Object) -> Key:
     meta = obj["metadata"]
-    return meta.get("namespace", ""), meta["name"]
+    return sys.intern(meta.get("namespace", "")), meta["name"]
 
 
 class Informer:
@@ -75,8 +76,7 @@ class Informer:
         self._fields = fields
         self._keep = keep
         self._sharing = client if isinstance(client, CanShare) else None
-        self._whole = keep is None or keep is without_managed_fields  # then bytes can be shared
-        self._decode = bare_object if keep is without_managed_fields else _decode
+        self._decode = self._shown if self._sharing is not None else _decode
         self._held: dict[Key, Held] = {}
         self._handlers: list[Handler] = []
         self._indexes: dict[str, Keys] = {}
@@ -111,7 +111,7 @@ class Informer:
             return
         self._indexes[name] = keys
         for key, held in list(self._held.items()):
-            self._hold(key, self._decode(held.data), held.data)
+            self._hold(key, self._decode(held.data), b"" if held.revision else held.data)
 
     def by(self, name: str, key: str) -> list[Object]:
         return [self._decode(self._held[found].data) for found in self._index.get((name, key), ())]
@@ -189,13 +189,18 @@ class Informer:
     def _listed(self, obj: Object, data: bytes = b"") -> Key:
         key = _key(obj)
         held = self._held.get(key)
-        if held is None or held.revision != obj["metadata"].get("resourceVersion"):
+        known = held is not None and (
+            held.data == data if data else held.revision == obj["metadata"].get("resourceVersion")
+        )
+        if not known:
             self._put(key, obj, data)
         return key
 
     def _shown(self, data: bytes) -> Object:
-        """The object of shared bytes, as `keep` expects it."""
-        return _decode(data) if self._keep is None else bare_object(data)
+        """What is handed out of shared bytes."""
+        if self._keep is None:
+            return _decode(data)
+        return self._keep(bare_object(data))
 
     async def _follow(self, backoff: Backoff) -> None:
         if self._sharing is None:
@@ -238,24 +243,26 @@ class Informer:
                 waiter.set_result(None)
 
     def _put(self, key: Key, obj: Object, data: bytes = b"") -> None:
-        obj.setdefault("apiVersion", self.kind.api_version)
-        obj.setdefault("kind", self.kind.name)
-        if self._keep is not None:
-            obj = self._keep(obj)
+        if not data:
+            obj.setdefault("apiVersion", self.kind.api_version)
+            obj.setdefault("kind", self.kind.name)
+            if self._keep is not None:
+                obj = self._keep(obj)
         before = self._held.get(key)
         old = None if before is None or not self._handlers else self._decode(before.data)
         replaced = old is not None and old["metadata"].get("uid") != obj["metadata"].get("uid")
         if replaced:
             self._drop(key)
             self._tell(self._handlers, old, None)
-        self._hold(key, obj, data if self._whole else b"")
+        self._hold(key, obj, data)
         self._tell(self._handlers, None if replaced else old, obj)
 
     def _remove(self, key: Key, last: Object | None = None) -> None:
         held = self._drop(key)
         if held is not None and self._handlers:
-            old = self._decode(held.data) if last is None else last
-            self._tell(self._handlers, self._keep(old) if self._keep and last else old, None)
+            if last is not None and self._keep is not None and self._sharing is None:
+                last = self._keep(last)
+            self._tell(self._handlers, self._decode(held.data) if last is None else last, None)
 
     def _hold(self, key: Key, obj: Object, data: bytes) -> None:
         """`data` is what may be held for the object as it is, or nothing."""
@@ -267,8 +274,11 @@ class Informer:
             self._drop(key)
             for pair in indexed:
                 self._index.setdefault(pair, {})[key] = None
-        data = data or bytes(memoryview(orjson.dumps(obj)))
-        self._held[key] = Held(obj["metadata"].get("resourceVersion", ""), data, indexed)
+        if data:
+            self._held[key] = Held("", data, indexed)
+        else:
+            kept = bytes(memoryview(orjson.dumps(obj)))
+            self._held[key] = Held(obj["metadata"].get("resourceVersion", ""), kept, indexed)
 
     def _drop(self, key: Key) -> Held | None:
         held = self._held.pop(key, None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from jindou.objects.kinds import Kind, Object, Ref, ref_of
 
 FOREGROUND = "foregroundDeletion"
@@ -22,7 +24,7 @@ class Owner(NamedTuple):
     blocks: bool
 
 
-class Node(NamedTuple):
+class Node(msgspec.Struct, frozen=True, gc=False):
     uid: str
     ref: Ref
     owners: tuple[Owner, ...]

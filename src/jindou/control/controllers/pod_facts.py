@@ -6,7 +6,9 @@ A reconcile of fifty replicas reads fifty tuples, and decodes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from jindou.client.informers import Informer
 from jindou.control.controllers import conditions, times
@@ -16,7 +18,7 @@ from jindou.objects.kinds import Object
 COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
-class PodFacts(NamedTuple):
+class PodFacts(msgspec.Struct, frozen=True, gc=False):
     namespace: str
     name: str
     uid: str

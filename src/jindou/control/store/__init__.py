@@ -9,12 +9,16 @@ was `lazy`). All calls belong to one event loop thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 Encode = Callable[[int], bytes]  # given the revision of the write, the bytes to keep
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """One object. As a change, nothing that the collector would have to walk through."""
+
     key: str
     revision: int
     value: bytes
@@ -25,22 +29,17 @@ class Listing(NamedTuple):
     revision: int  # watch from here and miss nothing
 
 
-class Change:
+class Change(msgspec.Struct, gc=False, eq=False):
     """One write. `value` is None for a delete; `previous` is None for a create.
 
     `memo` belongs to the reader: a place to keep what was derived once for all watchers.
     """
 
-    __slots__ = ("key", "memo", "previous", "revision", "value")
-
-    def __init__(
-        self, key: str, revision: int, value: bytes | None, previous: Stored | None
-    ) -> None:
-        self.key = key
-        self.revision = revision
-        self.value = value
-        self.previous = previous
-        self.memo: object = None
+    key: str
+    revision: int
+    value: bytes | None
+    previous: Stored | None
+    memo: Any = None
 
 
 Deliver = Callable[[Sequence[Change]], None]

@@ -27,12 +27,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import struct
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,19 @@ def _insert(db: apsw.Connection, rows: Sequence[Change]) -> None:
     for row in rows:
         values += row.revision, row.key, row.value, checksum(row.revision, row.key, row.value)
     db.execute("INSERT INTO change VALUES " + ",".join(["(?, ?, ?, ?)"] * len(rows)), values)
+
+
+@contextlib.contextmanager
+def _told_apart(db: apsw.Connection) -> Iterator[None]:
+    """A quota, or a limit on the size of files, is want of room, not a disk that fails: a write that
+    meets it was not made. (A sync that fails with the same number is another matter.)"""
+    try:
+        yield
+    except apsw.IOError as error:
+        over = db.system_errno in (errno.EFBIG, errno.EDQUOT)
+        if over and error.extendedresult == apsw.SQLITE_IOERR_WRITE:
+            raise apsw.FullError(str(error)) from error
+        raise
 
 
 class _Waiting:
@@ -285,7 +299,7 @@ class SqliteStore(Table):
     def _write(self, rows: Sequence[Change], horizon: int, stale: list[int], ceiling: int) -> None:
         """In the writer thread. One transaction; returns when it is on disk."""
         db = self._db
-        with db:
+        with _told_apart(db), db:
             for start in range(0, len(rows), AT_ONCE):
                 _insert(db, rows[start : start + AT_ONCE])
             if self._kept != (horizon, ceiling):
@@ -295,7 +309,7 @@ class SqliteStore(Table):
                 )
             if stale:
                 db.executemany("DELETE FROM change WHERE revision = ?", [(r,) for r in stale])
-                if db.execute("PRAGMA freelist_count").get > 4 * VACUUM:
+                if db.execute("PRAGMA freelist_count").get > 2 * VACUUM:
                     db.execute(f"PRAGMA incremental_vacuum({VACUUM})").fetchall()
         self._kept = horizon, ceiling
 
@@ -366,17 +380,22 @@ class SqliteStore(Table):
 
         def over(job: asyncio.Future[Any]) -> None:
             self._checkpointing = False
-            if (error := job.exception()) and isinstance(error, Exception) and not self._broken:
+            error = job.exception()
+            if isinstance(error, apsw.FullError) or self._broken:
+                return  # all is in the log, which stays as it is until there is room
+            if isinstance(error, Exception):
                 self._fail(error, [])
 
         job.add_done_callback(over)
 
     def _move_log(self) -> None:
-        self._side.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        with _told_apart(self._side):
+            self._side.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def _empty_log(self) -> None:
         try:
-            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            with _told_apart(self._db):
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         except apsw.BusyError:
             pass  # a backup began meanwhile: the log waits for its end
 
@@ -424,6 +443,7 @@ class SqliteStore(Table):
     def _write_last(self, rows: Sequence[Change]) -> None:
         if rows:
             self._write(rows, self._horizon, [], self._ceiling)
+        self._db.execute("PRAGMA incremental_vacuum").fetchall()
         with self._db:
             self._db.execute("UPDATE state SET value = ? WHERE name = 'clean'", (self.revision,))
 

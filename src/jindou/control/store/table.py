@@ -19,7 +19,7 @@ from jindou.control.store import Change, Deliver, Forgotten, Listing, Stored
 class Window(NamedTuple):
     """How much history is kept: a change is forgotten when any of these is exceeded."""
 
-    changes: int = 10_000
+    changes: int = 8_000
     size: int = 64 * 1024 * 1024  # bytes of the values
     age: float = 300.0  # seconds
 

@@ -37,4 +37,5 @@ def followed(
             return messages.upgraded(request, stream.begin)
         except websocket.BadHandshake as bad:
             raise BadRequest(str(bad)) from None
+    request.headers = {}  # a watch lasts: what it was asked with is let go
     return Streamed(200, stream.begin, headers)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from jindou.control.controllers import conditions, times
 from jindou.objects.kinds import Object
 
@@ -14,7 +16,7 @@ HEADLESS = "service.kubernetes.io/headless"
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
-class Backend(NamedTuple):
+class Backend(msgspec.Struct, frozen=True, gc=False):
     """One Pod, as services see it."""
 
     namespace: str
