@@ -135,16 +135,6 @@ class H2load:
             )
         return read_h2load(done.stdout)
 
-    def delete(self, paths: Sequence[str], connections: int) -> Measured:
-        """Each path once, over HTTP/1.1."""
-        places = self.folder / "paths"
-        places.write_text("".join(f"{self.base}{path}\n" for path in paths))
-        words = ["h2load", "--h1", "-t1", f"-c{connections}", f"-n{len(paths)}", "-i", str(places)]
-        words += ["-H", f"authorization: Bearer {self.token}", "-H", ":method: DELETE"]
-        with on_core(CLIENT):
-            done = subprocess.run(words, capture_output=True, text=True, check=True)
-        return read_h2load(done.stdout)
-
 
 def read_h2load(text: str) -> Measured:
     good = int(re.search(r"status codes: (\d+) 2xx", text)[1])  # type: ignore[index]

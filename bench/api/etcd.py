@@ -54,7 +54,8 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def puts(port: int, value: Path) -> float:
     """Puts per second."""
-    words = [sys.executable, "-m", "bench.api.etcd", str(port), str(value)]
+    code = f"from bench.api.etcd import main; main({port}, {str(value)!r})"
+    words = [sys.executable, "-c", code]
     with on_core(CLIENT):
         done = subprocess.run(words, capture_output=True, text=True, check=True)
     return float(done.stdout)
@@ -141,7 +142,8 @@ class Writer:
             self.sock.sendall(b"".join(out))
 
 
-def main(port: int, value: bytes) -> None:
+def main(port: int, file: str) -> None:
+    value = Path(file).read_bytes()
     writers = [Writer(port, n, value) for n in range(CONNECTIONS)]
     poll, by_number = select.epoll(), {one.sock.fileno(): one for one in writers}
     for one in writers:
@@ -151,7 +153,3 @@ def main(port: int, value: bytes) -> None:
         for found, _ in poll.poll(1.0):
             by_number[found].read()
     print(sum(one.done for one in writers) / (time.perf_counter() - began))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]).read_bytes())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from bench.api import fan
+from bench.api import deleting, fan
 from bench.api.asked import (
     CREATE_MAP,
     CREATE_NEW,
@@ -128,4 +128,4 @@ def deletion(server: Server) -> float:
     assert isinstance(held, dict)
     names = [item["metadata"]["name"] for item in held["items"]]
     paths = [f"{folder}/{name}" for name in names if name.startswith("gone-")]
-    return server.h2load.delete(paths, 50).rate
+    return deleting.rate(server.port, server.token, paths, server.folder)

@@ -94,7 +94,7 @@ class Kubernetes:
             f"--cert-dir={self.folder / 'certificates'}", f"--service-account-key-file={account}",
             f"--service-account-signing-key-file={account}", f"--token-auth-file={users}",
             "--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=Node,RBAC",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            "--service-cluster-ip-range=10.96.0.0/16", "--endpoint-reconciler-type=none",
         ]  # fmt: skip
         with on_core(SERVER), open(self.folder / "log", "w") as log:
             self._process = subprocess.Popen([str(server), *words], stdout=log, stderr=log)
