@@ -152,6 +152,8 @@ def test_71_a_null_where_none_may_be_is_no_value(widgets: Widgets) -> None:
         (NUMBER, "x", "FieldValueTypeInvalid", 'Invalid value: "string": spec.f in body must be of type integer: "string"'),
         ({"x-kubernetes-int-or-string": True}, 1.5, "FieldValueTypeInvalid", 'spec.f in body must be of type integer,string: "number"'),
         ({"type": "string", "enum": ["b", "a"]}, "c", "FieldValueNotSupported", 'Unsupported value: "c": supported values: "b", "a"'),
+        ({"type": "string", "pattern": "^a$"}, "a\n", "FieldValueInvalid", "spec.f in body should match '^a$'"),
+        ({"type": "string", "pattern": "^(a+)+$"}, "a" * 4000 + "!", "FieldValueInvalid", "spec.f in body should match '^(a+)+$'"),
         ({"type": "array", "items": TEXT, "x-kubernetes-list-type": "set"}, ["a", "a"], "FieldValueDuplicate", 'Duplicate value: "a"'),
     ],
 )  # fmt: skip
@@ -203,6 +205,8 @@ def test_71_lists_with_keys_are_applied_by_their_keys(widgets: Widgets) -> None:
     [
         ("properties[spec].properties[f].type", {}, "Required value: must not be empty for specified object fields"),
         ("properties[spec].properties[f].uniqueItems", {"type": "array", "items": TEXT, "uniqueItems": True}, "Forbidden: uniqueItems cannot be set to true"),
+        ("properties[spec].properties[f].pattern", {"type": "string", "pattern": "(?<=a)b"}, "must be a valid regular expression, but isn't: error parsing regexp: invalid named capture: `(?<=a)b`"),
+        ("properties[spec].properties[f].pattern", {"type": "string", "pattern": "a**"}, "error parsing regexp: invalid nested repetition operator: `**`"),
         ("properties[spec].properties[f].default", {"type": "integer", "default": "x"}, "must be of type integer"),
     ],
 )  # fmt: skip

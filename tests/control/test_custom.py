@@ -125,7 +125,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({f"{ROOT}properties__x": {"type": "array", "items": {}}}, f"{AT}.properties[x].items.type: Required value: must not be empty for specified array items"),
     ({f"{ROOT}properties__x": {"type": "wish"}}, f'{AT}.properties[x].type: Unsupported value: "wish": supported values: "array", "boolean", "integer", "number", "object", "string"'),
     ({f"{ROOT}properties__x": {"type": "string", "default": 5}}, f'{AT}.properties[x].default: Invalid value: "integer": default in body must be of type string: "integer"'),
-    ({f"{ROOT}properties__x": {"type": "string", "pattern": "("}}, "missing ), unterminated subpattern"),
+    ({f"{ROOT}properties__x": {"type": "string", "pattern": "("}}, "error parsing regexp: missing closing ): `(`"),
     ({f"{ROOT}properties__x": {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}}}, f"{AT}.properties[x].additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive"),
     ({f"{ROOT}properties__x": {"type": "string", "x-kubernetes-preserve-unknown-fields": False}}, f"{AT}.properties[x].x-kubernetes-preserve-unknown-fields: Invalid value: false: must be true or undefined"),
     ({f"{ROOT}properties__x": {"type": "array", "items": {"type": "object"}, "x-kubernetes-list-type": "map"}}, f"{AT}.properties[x].x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map"),

@@ -9,7 +9,9 @@ import re
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
-QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?\d+))?")
+NUMBER = r"([+-]?(?:[0-9]{1,999}+(?:\.[0-9]{0,999}+)?|\.[0-9]{1,999}+))"
+QUANTITY = re.compile(NUMBER + r"(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,4}))?")
+MOST = Decimal(2**63 - 1)
 BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 POWERS = {power: suffix for suffix, power in DECIMAL.items()}
@@ -25,7 +27,8 @@ class BadQuantity(ValueError):
 
 @lru_cache(4096)
 def parse(text: str | int | float) -> Decimal:
-    """The exact value; finer than one billionth is rounded up. Raises BadQuantity."""
+    """The exact value; finer than one billionth is rounded up, and of binary suffixes no more than
+    64 bits hold. Numbers longer than anybody's are no quantities. Raises BadQuantity."""
     match = QUANTITY.fullmatch(str(text))
     if not match:
         raise BadQuantity
@@ -33,7 +36,7 @@ def parse(text: str | int | float) -> Decimal:
     if exponent:
         value = number.scaleb(int(exponent))
     elif suffix in BINARY:
-        value = number * 1024 ** BINARY[suffix]
+        value = max(-MOST, min(MOST, number * 1024 ** BINARY[suffix]))
     else:
         value = number.scaleb(DECIMAL[suffix])
     if (

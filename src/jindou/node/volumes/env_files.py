@@ -15,7 +15,7 @@ from pathlib import Path
 from jindou.machine.volumes.local import open_below
 
 LIMIT = 64 * 1024
-ENTRY = re.compile(r"^[ \t]*([ -<>-~]+?)=(?:'([^']*)'[ \t]*(?:#.*)?|([^\n]*))$", re.MULTILINE)
+ENTRY = re.compile(r"^[ \t]*+([ -<>-~]++)=(?:'([^']*)'[ \t]*(?:#.*)?|([^\n]*))$", re.MULTILINE)
 
 
 class FileRefused(ValueError):

@@ -5,13 +5,12 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.schema import Schema, from_document, mismatch
-from jindou.control.api.rules import structural
+from jindou.control.api.rules import patterns, structural
 from jindou.control.api.rules.names import duplicate, forbidden, invalid, required, unsupported
 from jindou.objects.errors import Fault
 
@@ -143,8 +142,8 @@ def _pattern(node: Mapping[str, Any], at: str, found: list[Fault]) -> None:
     text = node.get("pattern")
     if text:
         try:
-            re.compile(text.replace("\\z", "\\Z"))
-        except re.error as error:
+            patterns.compiled(text)
+        except patterns.BadPattern as error:
             found.append(
                 invalid(
                     f"{at}.pattern", text, f"must be a valid regular expression, but isn't: {error}"

@@ -7,12 +7,11 @@ Source: https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/cust
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from jindou.control.api.resources.schema import MISSING, Schema, from_document
+from jindou.control.api.rules import patterns
 from jindou.control.api.rules.formats import fits
 from jindou.control.api.rules.names import (
     duplicate,
@@ -192,18 +191,9 @@ def _not_in(known: Sequence[Any], value: Any, at: str) -> Fault:
     return Fault("FieldValueNotSupported", says, at)
 
 
-@lru_cache(512)
-def _pattern(text: str) -> re.Pattern[str] | None:
-    try:
-        return re.compile(text.replace("\\z", "\\Z"))
-    except re.error:
-        return None
-
-
 def _text(extra: Mapping[str, Any], value: str, at: str, found: list[Fault]) -> None:
     pattern = extra.get("pattern")
-    compiled = _pattern(pattern) if pattern else None
-    if compiled is not None and not compiled.search(value):
+    if pattern and not patterns.matches(pattern, value):
         found.append(invalid(at, value, f"{at} in body should match '{pattern}'"))
     most, least = extra.get("maxLength"), extra.get("minLength")
     if most is not None and len(value) > most:
