@@ -31,6 +31,7 @@ from jindou.transport import (
     Upgraded,
 )
 from jindou.transport.closing import Closing
+from jindou.transport.doors import Door
 from jindou.transport.frames import server_frames
 from jindou.transport.http2 import Http2Connection
 from jindou.transport.requests import HIGH_WATER, HttpRequest, peer_of
@@ -481,7 +482,7 @@ class Server:
         self.handler = handler
         self.connections: set[Any] = set()
         self.closing = False
-        self._servers: list[asyncio.Server] = []
+        self._doors: list[Door] = []
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -502,12 +503,7 @@ class Server:
             self._loop.call_exception_handler({"message": "a request failed", "exception": error})
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        server = (
-            await self._loop.create_server(self._protocol, sock=sock, ssl=tls, backlog=1024)
-            if sock.family != socket.AF_UNIX
-            else await self._loop.create_unix_server(self._protocol, sock=sock, ssl=tls)
-        )
-        self._servers.append(server)
+        self._doors.append(Door(sock, self._protocol, tls))
         if self._timer is None:
             self._timer = self._loop.call_later(10.0, self._sweep)
 
@@ -524,15 +520,15 @@ class Server:
 
     @property
     def addresses(self) -> list[Any]:
-        return [sock.getsockname() for server in self._servers for sock in server.sockets]
+        return [door.sock.getsockname() for door in self._doors]
 
     async def close(self, grace: float = 1.0) -> None:
         """Stop listening, end what streams, and wait a little for the answers under way."""
         self.closing = True
         if self._timer is not None:
             self._timer.cancel()
-        for server in self._servers:
-            server.close()
+        for door in self._doors:
+            door.close()
         for connection in list(self.connections):
             connection.finish()
         if self.connections:

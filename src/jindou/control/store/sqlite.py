@@ -90,7 +90,7 @@ def _told_apart(db: apsw.Connection) -> Iterator[None]:
         yield
     except apsw.IOError as error:
         over = db.system_errno in (errno.EFBIG, errno.EDQUOT)
-        if over and error.extendedresult == apsw.SQLITE_IOERR_WRITE:
+        if over and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_WRITE:
             raise apsw.FullError(str(error)) from error
         raise
 
