@@ -111,6 +111,10 @@ class Chain:
         """Which kinds there are has changed: everybody is asked anew what concerns him."""
         self._known.clear()
 
+    def concerned(self, operation: str, resource: Resource, subresource: str) -> bool:
+        """Has anybody something to say?"""
+        return self.active and self.hands(operation, resource, subresource) is not None
+
     def hands(self, operation: str, resource: Resource, subresource: str) -> Hands | None:
         """None where nobody has anything to say."""
         key = operation, resource.kind, subresource

@@ -150,7 +150,7 @@ async def decided(
     call: Call,
 ) -> Object:
     """What is asked for and not kept (Binding, Eviction, TokenRequest; options of a connection)."""
-    if not chain.active:
+    if not chain.concerned(operation, resource, part):
         return obj
     options, shown = None, copy(obj)
     if operation in OPTIONS:

@@ -49,7 +49,7 @@ class Removals:
             writes.preconditions(resource, old, options.uid, options.revision)
             plan = deletions.plan(resource, old, options, datetime.datetime.now(datetime.UTC))
             review = None
-            if judged and self._chain.active and not _waits(plan, old):
+            if judged and self._chain.concerned("DELETE", resource, "") and not _waits(plan, old):
                 review = admitting.deletion(self._chain, resource, old, options, call, named)
             write = partial(self._carry_out, resource, stored, old, plan, options, call)
             if review is None:
