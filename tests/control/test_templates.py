@@ -95,7 +95,7 @@ def test_what_admission_reads_may_change() -> None:
         for n in range(3, 6):
             found = (await api.ask("POST", PODS, pod(f"p{n}"))).json
             assert found["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1"}
-        assert used(api) == 2
+        assert used(api) == 1, "a LimitRange has something to say each time"
         await api.ask("DELETE", "/api/v1/namespaces/default/serviceaccounts/default")
         assert (await api.ask("POST", PODS, pod("p6"))).status == 403
 

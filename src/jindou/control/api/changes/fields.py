@@ -324,7 +324,8 @@ def common(a: Fields, b: Fields) -> Fields:
 
 def ordered(fields: Fields) -> Fields:
     """With its elements in the order in which the API server writes them."""
-    return {key: ordered(fields[key]) if fields[key] else LEAF for key in sorted(fields)}
+    found: Fields = orjson.loads(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
+    return found
 
 
 def paths(fields: Fields, above: str = "") -> Iterator[str]:

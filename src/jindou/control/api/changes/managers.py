@@ -29,8 +29,8 @@ class Owned(NamedTuple):
 Owners = dict[Manager, Owned]
 
 
-def decode(entries: Any) -> Owners | None:
-    """None where they are not what a managedFields can hold."""
+def decode(entries: Any, kept: bool = False) -> Owners | None:
+    """None where they are not what a managedFields can hold; what is `kept` was looked at before."""
     if not entries:
         return {}
     owners: Owners = {}
@@ -41,7 +41,7 @@ def decode(entries: Any) -> Owners | None:
             or entry.get("operation") not in ("Apply", "Update")
             or not entry.get("apiVersion")
             or entry.get("fieldsType", "FieldsV1") != "FieldsV1"
-            or not well_formed(fields)
+            or not (kept or well_formed(fields))
         ):
             return None
         version = entry["apiVersion"]
@@ -99,7 +99,7 @@ def base(sent: Any, held: Any) -> Owners:
         owners = decode(sent)
         if owners is not None:
             return owners
-    return decode(held) or {}
+    return decode(held, kept=True) or {}
 
 
 def capped(owners: Owners) -> Owners:
