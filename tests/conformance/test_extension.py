@@ -259,7 +259,9 @@ def test_71_what_a_new_rule_forbids_may_stay_as_it_was(widgets: Widgets) -> None
     }  # fmt: skip
     widgets.api.good("PATCH", widgets.crd, {"spec": definition["spec"]}, kind=MERGE)
     widgets.soon(lambda: widgets.create("b", "?dryRun=All", n=9).code == 422)
-    assert widgets.change("a", spec={"m": 2}).code == 200
+    kept = widgets.change("a", spec={"m": 2})
+    assert kept.code == 200
+    assert "spec.n: Invalid value: 9: failed rule: self < 5" in kept.headers["Warning"]
     assert widgets.change("a", spec={"n": 7}).causes == [("FieldValueInvalid", "spec.n")]
 
 

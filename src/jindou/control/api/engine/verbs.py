@@ -126,7 +126,7 @@ class Engine:
             self._track(resource, None, obj, call, "")
         self._complete(resource, obj)
         await admission.admit("create", resource, obj, None, call.user, self.templates.reads)
-        if not self.chain.active:
+        if not self.chain.concerned("CREATE", resource, ""):
             return await self._keep_new(resource, obj, call)
         plugins = partial(self._plugins, resource, "create", call)
         obj, review = await admitting.created(self.chain, resource, obj, call, generated, plugins)
@@ -147,7 +147,7 @@ class Engine:
         self, resource: Resource, obj: Object, call: Call, review: Review | None = None
     ) -> Written:
         writes.start_status(resource, obj)
-        writes.refuse(resource, obj, self._judge(resource, obj, None))
+        writes.refuse(resource, obj, self._judge(resource, obj, None, call))
         meta = obj["metadata"]
         key = resource.key(meta.get("namespace", ""), meta["name"])
         write = partial(self._commits.new, resource, key, obj, call)
@@ -160,9 +160,11 @@ class Engine:
         if (complete := self._completes.get(resource.prefix)) is not None:
             complete(obj)
 
-    def _judge(self, resource: Resource, obj: Object, old: Object | None) -> list[Fault]:
+    def _judge(
+        self, resource: Resource, obj: Object, old: Object | None, call: Call
+    ) -> list[Fault]:
         """Every broken rule; addresses are given to a Service only when it has none."""
-        faults = writes.judge(resource, obj, old)
+        faults = writes.judge(resource, obj, old, call.warnings)
         if (judge := self._judges.get(resource.prefix)) is not None:
             faults += judge(obj, old)
         if not faults and resource.prefix == "core/services/":
@@ -317,12 +319,13 @@ class Engine:
         if not part:
             await admission.admit("update", resource, new, old, call.user, self.templates.reads)
         review = None
-        if self.chain.active:
+        if self.chain.concerned("UPDATE", resource, part):
             new, review = await self._admitted(resource, new, old, call, part)
         if part in ("resize", "ephemeralcontainers"):  # what these may change is in `keep_rest`
             faults = writes.judge(resource, new, None)
         else:
-            faults = self._judge(resource, new, old) if part != "status" or resource.custom else []
+            judged = part != "status" or resource.custom
+            faults = self._judge(resource, new, old, call) if judged else []
         writes.refuse(resource, new, faults + writes.subresource_faults(new, old, part))
         return new, review
 

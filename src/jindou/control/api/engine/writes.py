@@ -161,24 +161,33 @@ def start_status(resource: Resource, obj: Object) -> None:
         fill_zeros(resource.schema, obj)
 
 
-def judge(resource: Resource, obj: Object, old: Object | None) -> list[Fault]:
-    """Every broken rule; the metadata of an update is compared with what is stored."""
+def judge(
+    resource: Resource, obj: Object, old: Object | None, warnings: list[str] | None = None
+) -> list[Fault]:
+    """Every broken rule; the metadata of an update is compared with what is stored. `warnings` gets
+    those that were broken before and may stay so."""
     found = validation.validate(resource.kind, obj, old)
     schema = resource.schema
     if resource.custom:
         found += structural.validate(schema, obj, old)
     if isinstance(schema, Root) and schema.ruled:
-        found += _rules(schema, obj, old, found)
+        found += _rules(schema, obj, old, found, warnings)
     return found
 
 
-def _rules(schema: Root, obj: Object, old: Object | None, found: list[Fault]) -> list[Fault]:
+def _rules(
+    schema: Root,
+    obj: Object,
+    old: Object | None,
+    found: list[Fault],
+    warnings: list[str] | None,
+) -> list[Fault]:
     """What the expressions of a custom resource's schema say; loaded when the first is judged."""
     from jindou.control.api.expressions import rules
 
     if schema.rules is None:
         schema.rules = rules.compiled(schema)
-    return rules.judge(schema.rules, obj, old, found)
+    return rules.judge(schema.rules, obj, old, found, warnings)
 
 
 def refuse(resource: Resource, obj: Object, faults: list[Fault]) -> None:

@@ -86,6 +86,7 @@ class Judgement:
         self.left = OBJECT_BUDGET
         self.ends = time.monotonic() + LONGEST
         self.found: list[Fault] = []
+        self.kept: list[Fault] = []  # of values that are as they were
 
     def run(self, program: Program, variables: Mapping[str, Any]) -> Any:
         limit = min(CALL_LIMIT, self.left)
@@ -164,12 +165,20 @@ def _tree(
 # ---------------------------------------------------------------- judging
 
 
-def judge(rules: Rules, obj: Object, old: Object | None, before: list[Fault]) -> list[Fault]:
+def judge(
+    rules: Rules,
+    obj: Object,
+    old: Object | None,
+    before: list[Fault],
+    warnings: list[str] | None = None,
+) -> list[Fault]:
     """Every broken rule, unless the object is wrong in a way (`before`) that rules can't bear."""
     if any(fault.reason in BLOCKING for fault in before):
         return [NOT_CHECKED]
     judgement = Judgement()
     _judge(judgement, rules, "", obj, old, Counterpart(old, old is not None))
+    if warnings is not None:
+        warnings += [f"{fault.field}: {fault.message}" for fault in judgement.kept]
     return judgement.found
 
 
@@ -262,9 +271,11 @@ def _own(
         except CelError as error:
             judgement.found.append(_fault(at, kind, _told(error, rule)))
             continue
-        if right is True or (not rule.old and counterpart.unchanged(value)):
+        if right is True:
             continue
-        judgement.found.append(_broken(judgement, rule, at, kind, value, variables))
+        kept = not rule.old and counterpart.unchanged(value)
+        told = judgement.kept if kept else judgement.found
+        told.append(_broken(judgement, rule, at, kind, value, variables))
     return True
 
 
