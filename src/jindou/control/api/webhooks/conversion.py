@@ -21,7 +21,7 @@ from jindou.control.api.resources.schema import apply_defaults, unknown_fields
 from jindou.control.api.rules.names import labels as label_faults
 from jindou.control.api.rules.names import qualified
 from jindou.control.api.webhooks.clients import CallFailed, Clients, Target, target_of
-from jindou.objects.errors import CloudError
+from jindou.objects.errors import CloudError, InternalError
 from jindou.objects.kinds import Object
 
 VERSIONS = ("v1", "v1beta1")
@@ -49,7 +49,7 @@ class Conversion:
         self._room = room
 
     async def prepare(self, resource: Resource, values: Iterable[bytes]) -> None:
-        """Convert what is stored in other versions to that of `resource`. Raises Refused."""
+        """Convert what is stored in other versions to that of `resource`. Raises InternalError."""
         wanted = resource.kind.api_version
         missing, needed = [], set()
         for value in values:
@@ -61,7 +61,12 @@ class Conversion:
                 missing.append(value)
         if not missing:
             return
-        found = await self.convert([orjson.loads(value) for value in missing], wanted)
+        try:
+            found = await self.convert([orjson.loads(value) for value in missing], wanted)
+        except Refused as error:
+            says = error.message
+            told = {"causes": [{"message": says}]}
+            raise InternalError(f"Internal error occurred: {says}", told) from None
         self._make_room(needed)
         for value, obj in zip(missing, found, strict=True):
             unknown_fields(resource.schema, obj, drop=True)
