@@ -53,6 +53,7 @@ def node(settings: Settings) -> int:
         run_folder = Path(settings.run)
         run_folder.mkdir(parents=True, exist_ok=True)
         own_mount_namespace(run_folder / "mounts", run_folder, hide_unified=hybrid())
+        os.chdir(run_folder)  # where conmon stands, it leaves a file when memory ran out
     # The plain loop: the node has few connections, and waits for descriptors of its own besides.
     return run(serve_node(settings), asyncio.new_event_loop)
 

@@ -252,7 +252,7 @@ def test_helm_from_install_to_uninstall(pretended, namespace, helm):
     assert "books: 5" in helm("get", "values", "shop", "--revision", "2")
     listed = json.loads(helm("list", "-o", "json"))
     assert [(one["name"], one["status"]) for one in listed] == [("shop", "deployed")]
-    assert "passed" in helm("test", "shop", "--timeout=60s").lower()
+    assert "Succeeded" in helm("test", "shop", "--timeout=60s")
 
     helm("uninstall", "shop", "--wait", "--timeout=60s")
     assert cloud.get(*inside, "deployments,shelves")["items"] == []
