@@ -42,6 +42,9 @@ async def admit(
     place = (kind.group, kind.name)
     if verb == "update" and place == ("", "Pod"):
         tolerate_unready(obj["spec"])
+        for name in ("priority", "preemptionPolicy"):
+            if old is not None and name in old["spec"]:
+                obj["spec"].setdefault(name, old["spec"][name])
     if verb == "create":
         if place == ("", "Pod"):
             admit_pod(obj, store)

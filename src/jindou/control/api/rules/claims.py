@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from jindou.control.api.rules.names import invalid, required, unsupported
+from jindou.control.api.rules.placement import label_selector
+from jindou.control.api.rules.workloads import amount
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
@@ -34,4 +36,9 @@ def disruption_budget(obj: Object) -> list[Fault]:
     spec = obj.get("spec") or {}
     if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
         return [invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
-    return []
+    found = [
+        fault
+        for name in ("minAvailable", "maxUnavailable")
+        for fault in amount(spec.get(name), f"spec.{name}")
+    ]
+    return [*found, *label_selector(spec.get("selector"), "spec.selector")]

@@ -442,8 +442,8 @@ def network_policy(obj: Object) -> None:
 
 def binding(obj: Object) -> None:
     role = obj.get("roleRef")
-    if isinstance(role, dict):
-        fill(role, apiGroup="rbac.authorization.k8s.io")
+    if isinstance(role, dict) and not role.get("apiGroup"):
+        role["apiGroup"] = "rbac.authorization.k8s.io"
     for subject in obj.get("subjects") or ():
         if "apiGroup" not in subject and subject.get("kind") in ("User", "Group"):
             subject["apiGroup"] = "rbac.authorization.k8s.io"

@@ -19,6 +19,7 @@ from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
 PORT = "must be between 1 and 65535, inclusive"
+PROTOCOLS = ("TCP", "UDP", "SCTP")
 PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 
 
@@ -52,13 +53,13 @@ def _version(address: str) -> str:
 def _slice_ports(obj: Object) -> Iterator[Fault]:
     seen: set[str] = set()
     for n, port in enumerate(obj.get("ports") or ()):
-        name, number = port.get("name") or "", port.get("port")
+        name = port.get("name") or ""
         if name in seen:
             yield duplicate(f"ports[{n}].name", name)
         seen.add(name)
-        if number is not None and not 1 <= number <= 65535:
-            yield invalid(f"ports[{n}].port", number, PORT)
-        protocol = port.get("protocol") or "TCP"
+        if name and (wrong := label(name)):
+            yield invalid(f"ports[{n}].name", name, wrong)
+        protocol = port.get("protocol", "TCP")
         if protocol not in ("TCP", "UDP", "SCTP"):
             yield unsupported(f"ports[{n}].protocol", protocol, ("SCTP", "TCP", "UDP"))
 
@@ -76,6 +77,9 @@ def _network_policy(spec: Object) -> Iterator[Fault]:
         for n, rule in enumerate(spec.get(way) or ()):
             for m, port in enumerate(rule.get("ports") or ()):
                 number, field = port.get("port"), f"spec.{way}[{n}].ports[{m}].port"
+                if port.get("protocol", "TCP") not in PROTOCOLS:
+                    at = f"spec.{way}[{n}].ports[{m}].protocol"
+                    yield unsupported(at, port["protocol"], PROTOCOLS, ordered=False)
                 if isinstance(number, int) and not 1 <= number <= 65535:
                     yield invalid(field, number, PORT)
                 elif isinstance(number, str) and (wrong := port_name(number)):

@@ -77,13 +77,6 @@ def spec(held: Object, at: str) -> list[Fault]:
                 "must be between 1 and 2147483647, inclusive",
             )
         )
-    grace = held.get("terminationGracePeriodSeconds")
-    if grace is not None and grace < 0:
-        found.append(
-            invalid(
-                f"{at}.terminationGracePeriodSeconds", grace, "must be greater than or equal to 0"
-            )
-        )
     for name in ("hostname", "subdomain"):
         if held.get(name) and (wrong := label(held[name])):
             found.append(invalid(f"{at}.{name}", held[name], wrong))

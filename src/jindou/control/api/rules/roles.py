@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jindou.control.api.rules.names import forbidden, invalid, path_segment, required, unsupported
+from jindou.control.api.rules.names import (
+    forbidden,
+    invalid,
+    path_segment,
+    required,
+    subdomain,
+    unsupported,
+)
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
@@ -105,6 +112,8 @@ def subject_faults(subject: Object, at: str, namespaced: bool) -> list[Fault]:
     kind, group = subject.get("kind", ""), subject.get("apiGroup", "")
     if not subject.get("name"):
         found.append(required(f"{at}.name"))
+    elif kind == "ServiceAccount" and (wrong := subdomain(subject["name"])):
+        found.append(invalid(f"{at}.name", subject["name"], wrong))
     if kind not in SUBJECTS:
         return [*found, unsupported(f"{at}.kind", kind, SUBJECTS)]
     allowed = "" if kind == "ServiceAccount" else GROUP

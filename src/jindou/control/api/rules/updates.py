@@ -35,13 +35,14 @@ IMMUTABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("node.k8s.io", "RuntimeClass"): ("handler",),
     ("networking.k8s.io", "IngressClass"): ("spec.controller",),
     ("storage.k8s.io", "VolumeAttributesClass"): ("driverName", "parameters"),
+    ("storage.k8s.io", "CSIDriver"): ("spec.attachRequired", "spec.volumeLifecycleModes"),
     ("storage.k8s.io", "CSIStorageCapacity"): ("nodeTopology", "storageClassName"),
     ("storage.k8s.io", "VolumeAttachment"): ("spec",),
     ("networking.k8s.io", "IPAddress"): ("spec.parentRef",),
     ("", "PersistentVolume"): ("spec.volumeMode",),
 }
 ROLE_SAYS = "cannot change roleRef"
-PLACES = {"spec.volumeMode": "volumeMode"}
+PLACES = {"spec.volumeMode": "volumeMode", "spec.attachRequired": "spec.attachedRequired"}
 CLAIM_MAY = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
