@@ -240,3 +240,41 @@ def test_71_conversions_are_judged(things: Things) -> None:
     service = {"service": {"name": "a", "namespace": "b"}}
     good = things.api.make(DEFINITIONS, things.definition(clientConfig=service), dryRun="All")
     assert good["spec"]["conversion"]["webhook"]["clientConfig"]["service"]["port"] == 443
+
+
+def test_71_policies_read_parameters_and_objects_in_their_version(things: Things) -> None:
+    things.define()
+    api, name = things.api, things.ns
+    policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    rule = {
+        "apiGroups": [things.group], "apiVersions": ["v2"], "operations": ["CREATE"], "resources": ["things"],
+    }  # fmt: skip
+    policy = {
+        "failurePolicy": "Fail",
+        "paramKind": {"apiVersion": f"{things.group}/v2", "kind": "Thing"},
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": "object.spec.host == params.spec.host"}],
+    }
+    binding = {
+        "policyName": name, "validationActions": ["Deny"],
+        "paramRef": {"name": "wanted", "namespace": things.ns, "parameterNotFoundAction": "Deny"},
+    }  # fmt: skip
+    api.make(things.path("v1"), things.thing("v1", "wanted", hostPort="h:1"))
+    try:
+        api.make(policies, {"metadata": {"name": name}, "spec": policy})
+        api.make(policies.replace("policies", "policybindings"), {"metadata": {"name": name}, "spec": binding})  # fmt: skip
+
+        def answer_to(host_port: str) -> Any:
+            body = things.thing("v1", "tried", hostPort=host_port)
+            return api.ask("POST", things.path("v1"), body, dryRun="All")
+
+        end = time.monotonic() + PATIENCE
+        while (refused := answer_to("other:1")).code == 201 or "not yet synced" in refused.message:
+            assert time.monotonic() < end, "the policy does not act"
+            time.sleep(0.1)
+        assert refused.code == 422, refused
+        assert "failed expression: object.spec.host == params.spec.host" in refused.message
+        assert answer_to("h:2").code == 201
+    finally:
+        api.ask("DELETE", f"{policies}/{name}")
+        api.ask("DELETE", f"{policies.replace('policies', 'policybindings')}/{name}")

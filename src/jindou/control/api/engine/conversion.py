@@ -38,6 +38,13 @@ def translated(source: Resource, target: Resource, obj: Object) -> Object:
     return from_storage(target, dict(to_storage(source, obj)))
 
 
+async def converted(source: Resource, target: Resource, obj: Object) -> Object:
+    """The same, also where a webhook converts."""
+    if source.conversion is not None:
+        return (await source.conversion.convert([obj], target.kind.api_version))[0]
+    return translated(source, target, obj)
+
+
 def _renamed(obj: Object, names: dict[str, str]) -> Object:
     return {names.get(name, name): held for name, held in obj.items()}
 

@@ -6,7 +6,7 @@ failurePolicy says what comes of that. Source: https://kubernetes.io/docs/refere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -190,7 +190,9 @@ class Followed:
     async def admit(self, review: Review) -> None:
         raise NotImplementedError
 
-    def asked(self, review: Review, failed: Callable[[Policy, str, str], None]) -> Iterator[Asked]:
+    async def asked(
+        self, review: Review, failed: Callable[[Policy, str, str], None]
+    ) -> AsyncIterator[Asked]:
         """Every policy, binding and parameter that this write has to pass. `failed` is told of those
         that can't be applied: policy, binding ("": the policy itself), why."""
         for policy, bindings in self._active:
@@ -206,7 +208,7 @@ class Followed:
                 if self._about(binding.constraints, review) is None:
                     continue
                 try:
-                    params = self._params(policy, binding, review)
+                    params = await self._params(policy, binding, review)
                 except Misconfigured as error:
                     failed(policy, binding.name, f"failed to configure binding: {error}")
                     continue
@@ -226,28 +228,28 @@ class Followed:
             raise status.not_found(NAMESPACE, name)
         return found
 
-    def values(
+    async def values(
         self, policy: Policy, review: Review, resource: Resource, param: Object | None
     ) -> dict[str, Any]:
-        """What the expressions of a policy may name."""
+        """What the expressions of a policy may name. Raises Misconfigured."""
         from jindou.control.api.policies import variables as known
         from jindou.control.api.policies.authorizer import authorizer
 
         foreign = review.kind != review.resource.kind
         kind: Kind = review.kind if foreign else resource.kind
 
-        def seen(obj: Object | None) -> Object | None:
+        async def seen(obj: Object | None) -> Object | None:
             if obj is None or foreign or resource is review.resource:
                 return obj
-            return conversion.translated(review.resource, resource, obj)
+            return await converted(review.resource, resource, obj)
 
         is_namespace = (review.kind.group, review.kind.name) == ("", "Namespace")
         namespace = None
         if review.namespace and not is_namespace:
             namespace = self._namespace(review.namespace)
         values: dict[str, Any] = {
-            "object": seen(review.object),
-            "oldObject": seen(review.old),
+            "object": await seen(review.object),
+            "oldObject": await seen(review.old),
             "request": known.request_of(review, resource, kind),
             "namespaceObject": known.namespace_seen(namespace),
         }
@@ -270,7 +272,9 @@ class Followed:
             raise Misconfigured(f"failed to find resource referenced by paramKind: '{told}'")
         return found
 
-    def _params(self, policy: Policy, binding: Binding, review: Review) -> list[Object | None]:
+    async def _params(
+        self, policy: Policy, binding: Binding, review: Review
+    ) -> list[Object | None]:
         """Those that the policy is evaluated with, one after the other."""
         resource, ref = self._param_kind(policy), binding.spec.get("paramRef")
         if resource is None or ref is None:
@@ -286,21 +290,36 @@ class Followed:
             raise Misconfigured(
                 "paramRef.namespace must not be provided for a cluster-scoped `paramKind`"
             )
-        found: list[Object | None] = []
-        if ref.get("name"):
-            stored = self.store.get(resource.key(namespace, ref["name"]))
-            found += [] if stored is None else [encoding.loads(resource, stored.value)]
-        else:
-            selector = matching.selector_of(ref.get("selector"))
-            for item in self.store.scan(f"{resource.prefix}{namespace}/").items:
-                obj = encoding.loads(resource, item.value)
-                if selector.matches(matching.labels_of(obj)):
-                    found.append(obj)
+        found = await self._read(resource, namespace, ref)
         if not found and ref.get("parameterNotFoundAction") == "Deny":
             raise Misconfigured(
                 "no params found for policy binding with `Deny` parameterNotFoundAction"
             )
-        return found
+        return [*found]
+
+    async def _read(self, resource: Resource, namespace: str, ref: Object) -> list[Object]:
+        if ref.get("name"):
+            stored = self.store.get(resource.key(namespace, ref["name"]))
+            values = [] if stored is None else [stored.value]
+            selector = matching.EVERYTHING
+        else:
+            listing = self.store.scan(f"{resource.prefix}{namespace}/")
+            values = [item.value for item in listing.items]
+            selector = matching.selector_of(ref.get("selector"))
+        try:
+            await encoding.prepare(resource, *values)
+        except CloudError as error:
+            raise Misconfigured(str(error)) from None
+        objects = [encoding.loads(resource, value) for value in values]
+        return [obj for obj in objects if selector.matches(matching.labels_of(obj))]
+
+
+async def converted(source: Resource, target: Resource, obj: Object) -> Object:
+    """In the version that a policy wants. Raises Misconfigured."""
+    try:
+        return await conversion.converted(source, target, obj)
+    except CloudError as error:
+        raise Misconfigured(f"failed to convert object version: {error}") from None
 
 
 def refused(review: Review, says: str, reason: str) -> Denied:

@@ -12,8 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jindou.control.api.admission.chain import Place, Review
-from jindou.control.api.engine import conversion
-from jindou.control.api.policies.following import GROUP, Asked, Denied, Followed, Policy
+from jindou.control.api.policies.following import (
+    GROUP,
+    Asked,
+    Denied,
+    Followed,
+    Misconfigured,
+    Policy,
+    converted,
+)
 from jindou.control.api.resources.schema import Schema, copy
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
@@ -61,13 +68,16 @@ class MutatingPolicies(Followed):
             by = by if binding else f'policy "{policy.name}"'
             errors.append((f"{by} denied request: {says}", reason))
 
-        for asked in self.asked(review, failed):
-            self._mutate(asked, review, rounds, failed)
+        async for asked in self.asked(review, failed):
+            try:
+                await self._mutate(asked, review, rounds, failed)
+            except Misconfigured as error:
+                failed(asked.policy, asked.binding.name, f"failed to configure binding: {error}")
         rounds.left = copy(review.object)
         if errors:
             raise _refused(review, errors)
 
-    def _mutate(
+    async def _mutate(
         self, asked: Asked, review: Review, rounds: Rounds, failed: Callable[..., None]
     ) -> None:
         policy, binding, param, resource = asked
@@ -79,8 +89,8 @@ class MutatingPolicies(Followed):
         shown = copy(review.object)
         other = resource is not review.resource and not foreign
         if other:
-            shown = conversion.translated(review.resource, resource, shown)
-        values = self.values(policy, review, resource, param)
+            shown = await converted(review.resource, resource, shown)
+        values = await self.values(policy, review, resource, param)
         schema = ANYTHING if foreign else resource.schema
         changed, says = mutated(policy, values, schema, shown)
         for text in says:
@@ -89,7 +99,7 @@ class MutatingPolicies(Followed):
             return
         if changed != shown:
             if other:
-                changed = conversion.translated(resource, review.resource, changed)
+                changed = await converted(resource, review.resource, changed)
             review.object = changed
             review.shape()
             review.again = True

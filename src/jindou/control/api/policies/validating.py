@@ -15,7 +15,14 @@ import orjson
 
 from jindou.control.api.admission.chain import Place, Review
 from jindou.control.api.policies.decisions import Decision, Verdict
-from jindou.control.api.policies.following import GROUP, Binding, Followed, Policy, refused
+from jindou.control.api.policies.following import (
+    GROUP,
+    Binding,
+    Followed,
+    Misconfigured,
+    Policy,
+    refused,
+)
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
@@ -57,8 +64,12 @@ class ValidatingPolicies(Followed):
             if not policy.ignore:
                 findings.refusals.append(Refusal(policy.name, binding, Decision(True, says)))
 
-        for policy, binding, param, resource in self.asked(review, failed):
-            values = self.values(policy, review, resource, param)
+        async for policy, binding, param, resource in self.asked(review, failed):
+            try:
+                values = await self.values(policy, review, resource, param)
+            except Misconfigured as error:
+                failed(policy, binding.name, f"failed to configure binding: {error}")
+                continue
             found = verdict(policy, values)
             if found is not None:
                 _gather(policy, binding, found, review, findings)

@@ -197,7 +197,9 @@ class Webhooks:
         for name in ("object", "old"):
             held = getattr(review, name)
             if held is not None:
-                setattr(shown, name, await translated(review.resource, asking.resource, held))
+                setattr(
+                    shown, name, await conversion.converted(review.resource, asking.resource, held)
+                )
         return shown
 
     async def _ask(
@@ -286,7 +288,7 @@ class MutatingWebhooks(Webhooks):
         if same(patched, shown.object):
             return False
         if shown is not review:
-            patched = await translated(asking.resource, review.resource, patched)
+            patched = await conversion.converted(asking.resource, review.resource, patched)
         review.object = patched
         review.shape()
         return True
@@ -345,12 +347,6 @@ def parts(
         (Place.MUTATING_WEBHOOKS, MutatingWebhooks(*common)),
         (Place.VALIDATING_WEBHOOKS, ValidatingWebhooks(*common)),
     ]
-
-
-async def translated(source: Resource, target: Resource, obj: Object) -> Object:
-    if source.conversion is not None:
-        return (await source.conversion.convert([obj], target.kind.api_version))[0]
-    return conversion.translated(source, target, obj)
 
 
 def failed(hook: Hook, error: CallingFailed) -> InternalError:
