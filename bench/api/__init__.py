@@ -121,7 +121,7 @@ def changing(server: Ours, table: Table) -> None:
 
 def fanning(server: Ours, folder: Path, table: Table) -> None:
     event = folder / "event"
-    event.write_bytes(fan.event_of(server.ask("GET", f"{FAN}/one")))
+    event.write_bytes(fan.event_of(server.ask("GET", f"{FAN}/f-0")))
     for shape, goal in FANS:
         floor = fan.Floor(server.pki, event, Shape(shape.watches if shape.streams == 0 else 100))
         watchers = fan.watching(server.port, server.token, shape)

@@ -10,6 +10,7 @@ NAMESPACE = "/api/v1/namespaces/default"
 PODS, MAPS = f"{NAMESPACE}/pods", f"{NAMESPACE}/configmaps"
 FAN = "/api/v1/namespaces/fan/configmaps"
 PLACES = 500  # objects that updates and patches go round
+WATCHED = 16  # objects that are changed while they are watched, by as many writers
 
 
 def pod(name: str, value: str = "value", **meta: Any) -> dict[str, Any]:
@@ -48,5 +49,5 @@ UPDATE = Asked("PUT", f"{MAPS}/c-NUMBER", config_map("c-PLACE", "NUMBER"), place
 PATCH = Asked(
     "PATCH", f"{MAPS}/c-NUMBER", {"data": {"n": "NUMBER"}}, "application/merge-patch+json", PLACES
 )
-CHANGE = Asked("PUT", f"{FAN}/one", config_map("one", "NUMBER"))
+CHANGE = Asked("PUT", f"{FAN}/f-NUMBER", config_map("f-PLACE", "NUMBER"), places=WATCHED)
 WATCH = f"{FAN}?watch=true"

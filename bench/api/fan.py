@@ -10,11 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.api.asked import CHANGE, WATCH
+from bench.api.asked import CHANGE, WATCH, WATCHED
 from bench.api.clients import CLIENT, SERVER, Wrk, on_core
 from tests.cloud import free_port
-
-WRITERS = 4
 
 
 class Shape(NamedTuple):
@@ -99,7 +97,7 @@ class Floor:
 
 
 def measure(watchers: Watchers, wrk: Wrk, seconds: float) -> float:
-    return watchers.during(lambda: wrk.run(CHANGE, connections=WRITERS, seconds=seconds))
+    return watchers.during(lambda: wrk.run(CHANGE, connections=WATCHED, seconds=seconds))
 
 
 def watching(port: int, token: str, shape: Shape) -> Watchers:

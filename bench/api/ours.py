@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.api.asked import FAN, MAPS, PLACES, PODS, config_map, pod
+from bench.api.asked import FAN, MAPS, PLACES, PODS, WATCHED, config_map, pod
 from bench.api.clients import SERVER, H2load, Wrk, on_core
 from tests.cloud import Cloud, free_port, settings_for
 
@@ -60,7 +60,8 @@ class Ours:
     def fill(self) -> bytes:
         """What is read, changed and watched; returns a Pod as it is kept."""
         self.ask("POST", "/api/v1/namespaces", {"metadata": {"name": "fan"}})
-        self.ask("POST", FAN, config_map("one", "0"))
+        for n in range(WATCHED):
+            self.ask("POST", FAN, config_map(f"f-{n}", "0"))
         for n in range(PLACES):
             self.ask("POST", MAPS, config_map(f"c-{n}", "0"))
         kept = self.ask("POST", PODS, pod("one"))

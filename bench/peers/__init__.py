@@ -19,6 +19,7 @@ from bench.api.asked import (
     PLACES,
     PODS,
     UPDATE,
+    WATCHED,
     config_map,
     pod,
 )
@@ -113,7 +114,8 @@ def compare(ours: Server, peer: Server, table: Table) -> None:
 
 def fill(server: Server) -> None:
     server.ask("POST", "/api/v1/namespaces", {"metadata": {"name": "fan"}})
-    server.ask("POST", FAN, config_map("one", "0"))
+    for n in range(WATCHED):
+        server.ask("POST", FAN, config_map(f"f-{n}", "0"))
     server.ask("POST", PODS, pod("one"))
     for n in range(PLACES):
         server.ask("POST", MAPS, config_map(f"c-{n}", "0"))

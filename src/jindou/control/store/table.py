@@ -77,11 +77,7 @@ class Table:
     def watch(self, prefix: str, after: int, deliver: Deliver) -> Callable[[], None]:
         if after < self.forgotten:
             raise Forgotten(after, self.forgotten)
-        missed = [
-            change
-            for change, _ in self._history
-            if change.revision > after and change.key.startswith(prefix)
-        ]
+        missed = self._since(prefix, after)
         watchers = self._watchers.setdefault(prefix, [])
         watchers.append(deliver)
         if missed:
@@ -94,6 +90,17 @@ class Table:
                 del self._watchers[prefix]
 
         return stop
+
+    def _since(self, prefix: str, after: int) -> list[Change]:
+        """What of the history came later; most watches begin at its end."""
+        found: list[Change] = []
+        for change, _ in reversed(self._history):
+            if change.revision <= after:
+                break
+            if change.key.startswith(prefix):
+                found.append(change)
+        found.reverse()
+        return found
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make changes visible and tell the watchers."""
