@@ -40,7 +40,7 @@ class Zeros:
 
     def __init__(self) -> None:
         self.values: list[tuple[str, Any]] = []
-        self.children: list[tuple[str, Zeros]] = []
+        self.children: dict[str, Zeros] = {}
         self.items: Zeros | None = None
         self.maps: Zeros | None = None
 
@@ -63,7 +63,7 @@ def plan_of(schema: Schema) -> Zeros:
         if child is not None and child.type in ("object", "array"):
             below = plan_of(child)
             if not below.empty:
-                plan.children.append((name, below))
+                plan.children[name] = below
     if schema.items is not None and not (items := plan_of(schema.items)).empty:
         plan.items = items
     if schema.additional is not None and not (maps := plan_of(schema.additional)).empty:
@@ -81,10 +81,10 @@ def _fill(plan: Zeros, value: Any) -> None:
         for name, zero in plan.values:
             if name not in value:
                 value[name] = {} if zero == {} else zero
-        for name, child in plan.children:
-            held = value.get(name)
-            if held is not None:
-                _fill(child, held)
+        if children := plan.children:
+            for name, held in value.items():
+                if type(held) in BELOW and (child := children.get(name)) is not None:
+                    _fill(child, held)
         if plan.maps is not None:
             for held in value.values():
                 _fill(plan.maps, held)
@@ -93,6 +93,7 @@ def _fill(plan: Zeros, value: Any) -> None:
             _fill(plan.items, held)
 
 
+BELOW = frozenset({dict, list})
 ZEROS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 
 
