@@ -9,7 +9,6 @@ little memory; a request body is given credit only as it is consumed. Source: RF
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Iterator, Sequence
 from typing import cast
 
@@ -52,7 +51,7 @@ class StreamSink(Closing):
         self._connection = connection
         self._number = number
         super().__init__()
-        self._drained: deque[asyncio.Future[None]] = deque()
+        self._drained: list[asyncio.Future[None]] = []
 
     @property
     def pending(self) -> int:
@@ -84,14 +83,14 @@ class StreamSink(Closing):
     def room(self) -> None:
         if self._drained and self.pending <= QUEUE:
             while self._drained:
-                future = self._drained.popleft()
+                future = self._drained.pop(0)
                 if not future.done():
                     future.set_result(None)
 
     def lost(self) -> None:
         self._open = False
         while self._drained:
-            future = self._drained.popleft()
+            future = self._drained.pop(0)
             if not future.done():
                 future.set_exception(ConnectionError("the peer is gone"))
         super().lost()

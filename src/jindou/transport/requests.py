@@ -6,7 +6,6 @@ import asyncio
 import socket
 import struct
 import zlib
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote
@@ -56,7 +55,7 @@ class HttpRequest:
         self.headers = headers
         self.peer = peer
         self.http2 = http2
-        self._pieces: deque[bytes] = deque()
+        self._pieces: list[bytes] = []  # few at a time; an empty deque takes 600 bytes
         self._size = self._arrived = 0
         self._ended = self._unwanted = False
         self._waiter: asyncio.Future[None] | None = None
@@ -119,7 +118,7 @@ class HttpRequest:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
             self._waiter = None
-        data = self._pieces.popleft()
+        data = self._pieces.pop(0)
         self._size -= len(data)
         if self._resume is not None and self._size < HIGH_WATER // 2:
             self._resume()
@@ -127,7 +126,7 @@ class HttpRequest:
 
     async def body(self, limit: int = 3 * 1024 * 1024) -> bytes:
         if self._ended and len(self._pieces) <= 1:
-            data = self._pieces.popleft() if self._pieces else b""
+            data = self._pieces.pop(0) if self._pieces else b""
             self._size = 0
             if len(data) > limit:
                 raise BodyTooLarge(f"the body is larger than {limit} bytes")

@@ -165,9 +165,7 @@ class Connection(asyncio.Protocol):
         self._head_size = 0
         self._strange = ""
         self._request: HttpRequest | None = None  # whose body is being read
-        self._waiting: deque[tuple[HttpRequest, bool]] = (
-            deque()
-        )  # pipelined behind the one being answered
+        self._waiting: list[tuple[HttpRequest, bool]] = []  # pipelined behind the one answered now
         self._answering: HttpRequest | None = None
         self._close_after = False
         self._sink: ChunkSink | None = None
@@ -408,7 +406,7 @@ class Connection(asyncio.Protocol):
         if close or self._close_after or self._server.closing:
             self._end()
         elif self._waiting:
-            self._handle(*self._waiting.popleft())
+            self._handle(*self._waiting.pop(0))
         elif self._eof:
             self.transport.close()
         else:
