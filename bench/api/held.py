@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.api.asked import CREATE_MAP, MAPS, PODS, UPDATE, config_map, pod
 from bench.api.clients import missing
-from bench.api.fan import Shape, watching
+from bench.api.fan import Shape, Watchers
 from bench.api.ours import Ours
 from bench.rest import memory
 from bench.table import Table
@@ -29,6 +29,7 @@ HELD = 20_000
 FIRST, CHANGES = 10_000, 1_000_000
 LIVE, WRITERS = 1_000, 50
 WATCHES = 1_000
+IDLE = f"{MAPS}?watch=true&fieldSelector=metadata.name=c-0"
 
 NOTE_PAUSES = """
 import gc, os, signal, time
@@ -170,7 +171,8 @@ def watches(server: Ours, table: Table) -> None:
         (Shape(10, WATCHES // 10), "h2 stream", "<= 5 KB"),
     ):
         before = settled(server.pid)
-        watchers = watching(server.port, server.token, shape)
+        watchers = Watchers(server.port, IDLE, server.token, shape)
+        watchers.ready()
         each = (settled(server.pid) - before) / WATCHES
         watchers.end()
         table.add(f"an idle watch, {what}", f"{each / 1024:.1f} KB", "", goal)
