@@ -440,8 +440,14 @@ def test_72_discovery_and_openapi_follow(widgets: Widgets) -> None:
     place = f"apis/{widgets.group}/v1"
     widgets.soon(lambda: place in widgets.api.get("/openapi/v3")["paths"])
     url = widgets.api.get("/openapi/v3")["paths"][place]["serverRelativeURL"]
-    schemas = widgets.api.get(url)["components"]["schemas"]
+    document = widgets.api.get(url)
+    schemas = document["components"]["schemas"]
     (name,) = [name for name in schemas if name.endswith(".v1.Widget")]
+    assert schemas[name + "List"]["properties"]["items"]["items"]["$ref"].endswith(name)
+    several = f"/apis/{widgets.group}/v1/namespaces/{{namespace}}/widgets"
+    assert {*document["paths"]} == {several, f"{several}/{{name}}", f"/apis/{widgets.group}/v1/widgets"}  # fmt: skip
+    group = "".join(part.capitalize() for part in widgets.group.replace("-", ".").split("."))
+    assert document["paths"][several]["delete"]["operationId"] == f"delete{group}V1CollectionNamespacedWidget"  # fmt: skip
     spec = schemas[name]["properties"]["spec"]["properties"]
     assert spec["n"] == {"type": "integer", "minimum": 3}
 

@@ -13,12 +13,14 @@ from typing import Any
 import orjson
 
 from jindou.control.api.resources import swagger
-from jindou.control.api.resources.builtin import read, type_named
+from jindou.control.api.resources.builtin import kinds, read, type_named
 from jindou.control.api.resources.discovery import Behind
+from jindou.control.api.resources.operations import EVENT, META, PATCH, Names, Paths
 from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.resources.schema import MISSING, Schema
 
-META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+RAW = "io.k8s.apimachinery.pkg.runtime.RawExtension"
+SCALE = "io.k8s.api.autoscaling.v1.Scale"
 
 
 @cache
@@ -101,9 +103,8 @@ class OpenApi:
         writer = Writer(base, v3)
         paths: dict[str, Any] = {}
         for resource in resources:
-            name = writer.root(resource)
-            paths |= _paths(resource, name, base, v3)
-        info = {"title": "Kubernetes", "version": "v1.37.0"}
+            paths |= Paths(resource, writer.names(resource), base, v3).all()
+        info = {"title": "Kubernetes", "version": "1.37"}
         if v3:
             return {
                 "openapi": "3.0.0",
@@ -121,6 +122,51 @@ class Writer:
         self._base, self._v3 = base, v3
         self._schemas: dict[str, Any] = {}
         self._due: list[str] = []
+        self._marks: dict[str, list[dict[str, str]]] = {}
+
+    def names(self, resource: Resource) -> Names:
+        """Those of all schemas that the operations of a resource name, each of which is described."""
+        one = self.root(resource)
+        many = self._list(resource, one) if "list" in resource.verbs else ""
+        parts = {}
+        for sub in resource.subresources.values():
+            if resource.custom and sub.name == "scale":
+                parts[sub.name] = SCALE
+            elif sub.kind is not None and not resource.custom:
+                known = self._built_in(sub.kind.group, sub.kind.version, sub.kind.name)
+                parts |= {sub.name: known} if known else {}
+        for name in parts.values():
+            self._refer(name)
+        if "delete" in resource.verbs:
+            self._refer(f"{META}DeleteOptions")
+            self._refer(f"{META}Status")
+        if "patch" in resource.verbs:
+            self._schemas.setdefault(PATCH, {"type": "object"})
+        if not resource.custom and "watch" in resource.verbs:
+            said = {"object": self._link(RAW), "type": {"type": "string"}}
+            event = {"type": "object", "required": ["type", "object"], "properties": said}
+            self._schemas.setdefault(EVENT, event)
+        return Names(one, many, parts)
+
+    @staticmethod
+    def _built_in(group: str, version: str, kind: str) -> str:
+        name = f"io.k8s.api.{group.partition('.')[0] or 'core'}.{version}.{kind}"
+        return name if name in kinds()["types"] else ""
+
+    def _list(self, resource: Resource, one: str) -> str:
+        kind = resource.kind
+        name = f"{one.rpartition('.')[0]}.{resource.list_kind or kind.name + 'List'}"
+        items = {"type": "array", "items": {"$ref": f"{self._base}{one}"}}
+        properties = {
+            "apiVersion": {"type": "string"}, "items": items, "kind": {"type": "string"},
+            "metadata": self._link(f"{META}ListMeta"),
+        }  # fmt: skip
+        self._schemas[name] = {
+            "description": f"{resource.list_kind} is a list of {kind.name}",
+            "type": "object", "required": ["items"], "properties": properties,
+        }  # fmt: skip
+        self._mark(name, kind.group, kind.version, resource.list_kind)
+        return name
 
     def root(self, resource: Resource) -> str:
         if not resource.custom:
@@ -139,15 +185,10 @@ class Writer:
     def _kinds(self, name: str, resource: Resource) -> None:
         kind = resource.kind
         self._schemas.setdefault(name, {})
-        self._pending_kinds.setdefault(name, []).append(
-            {"group": kind.group, "version": kind.version, "kind": kind.name}
-        )
+        self._mark(name, kind.group, kind.version, kind.name)
 
-    @property
-    def _pending_kinds(self) -> dict[str, list[dict[str, str]]]:
-        if not hasattr(self, "_kind_marks"):
-            self._kind_marks: dict[str, list[dict[str, str]]] = {}
-        return self._kind_marks
+    def _mark(self, name: str, group: str, version: str, kind: str) -> None:
+        self._marks.setdefault(name, []).append({"group": group, "version": version, "kind": kind})
 
     def _refer(self, name: str) -> None:
         if name not in self._schemas:
@@ -162,7 +203,7 @@ class Writer:
         while self._due:
             name = self._due.pop()
             self._schemas[name] = self.node(type_named(name), descriptions().get(name, {}))
-        for name, marks in self._pending_kinds.items():
+        for name, marks in self._marks.items():
             self._schemas[name]["x-kubernetes-group-version-kind"] = marks
         return self._schemas
 
@@ -237,85 +278,3 @@ def _extensions(schema: Schema) -> dict[str, Any]:
     if schema.patch_strategy:
         out["x-kubernetes-patch-strategy"] = ",".join(sorted(schema.patch_strategy))
     return out
-
-
-def _parameter(name: str, kind: str, place: str, v3: bool) -> dict[str, Any]:
-    base: dict[str, Any] = {"name": name, "in": place}
-    if place == "path":
-        base["required"] = True
-    if v3:
-        return {**base, "schema": {"type": kind, "uniqueItems": True}}
-    return {**base, "type": kind, "uniqueItems": True}
-
-
-def _paths(resource: Resource, type_name: str, base: str, v3: bool) -> dict[str, Any]:
-    kind = resource.kind
-    namespace = "/namespaces/{namespace}" if kind.namespaced else ""
-    collection = f"{kind.path}{namespace}/{kind.plural}"
-    gvk = {"group": kind.group, "version": kind.version, "kind": kind.name}
-    link = {"$ref": f"{base}{type_name}"}
-    write_parameters = [
-        _parameter(n, "string", "query", v3) for n in ("dryRun", "fieldManager", "fieldValidation")
-    ]
-    patch_parameters = [*write_parameters, _parameter("force", "boolean", "query", v3)]
-
-    def operation(
-        verb: str, action: str, parameters: list[dict[str, Any]] | None = None, body: bool = False
-    ) -> dict[str, Any]:
-        scope = "Namespaced" if kind.namespaced else ""
-        made: dict[str, Any] = {
-            "operationId": f"{verb}{kind.group.split('.')[0].capitalize() or 'Core'}{kind.version.capitalize()}{scope}{kind.name}",
-            "tags": [f"{kind.group.split('.')[0] or 'core'}_{kind.version}"],
-            "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": gvk,
-        }
-        listed = list(parameters or [])
-        if v3:
-            made["responses"] = {
-                "200": {"description": "OK", "content": {"application/json": {"schema": link}}}
-            }
-            if body:
-                made["requestBody"] = {"content": {"*/*": {"schema": link}}}
-        else:
-            made["responses"] = {"200": {"description": "OK", "schema": link}}
-            made["produces"] = ["application/json"]
-            if body:
-                listed.append({"name": "body", "in": "body", "required": True, "schema": link})
-        if listed:
-            made["parameters"] = listed
-        return made
-
-    shared = [_parameter("namespace", "string", "path", v3)] if kind.namespaced else []
-    found: dict[str, Any] = {}
-    several: dict[str, Any] = {}
-    if "create" in resource.verbs:
-        several["post"] = operation("create", "post", write_parameters, body=True)
-    if "list" in resource.verbs:
-        several["get"] = operation("list", "list")
-    if several:
-        found[collection] = {**several, **({"parameters": shared} if shared else {})}
-    one: dict[str, Any] = {}
-    for verb, method in (
-        ("get", "get"),
-        ("update", "put"),
-        ("patch", "patch"),
-        ("delete", "delete"),
-    ):
-        if verb in resource.verbs:
-            parameters = {
-                "update": write_parameters,
-                "patch": patch_parameters,
-                "delete": write_parameters[:1],
-            }.get(verb)
-            one[method] = operation(
-                "replace" if verb == "update" else "read" if verb == "get" else verb,
-                method,
-                parameters,
-                body=verb in ("update", "patch"),
-            )
-    if one:
-        found[f"{collection}/{{name}}"] = {
-            **one,
-            "parameters": [_parameter("name", "string", "path", v3), *shared],
-        }
-    return found

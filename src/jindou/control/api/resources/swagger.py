@@ -25,7 +25,7 @@ MESSAGES: dict[str, Table] = {
     "Info": {"title": (1, "string"), "version": (2, "string")},
     "PathItem": {
         "get": (2, "Operation"), "put": (3, "Operation"), "post": (4, "Operation"), "delete": (5, "Operation"),
-        "patch": (8, "Operation"), "parameters": (9, "parameters"), "x-": (10, "any"),
+        "options": (6, "Operation"), "head": (7, "Operation"), "patch": (8, "Operation"), "parameters": (9, "parameters"), "x-": (10, "any"),
     },
     "Operation": {
         "tags": (1, "strings"), "description": (3, "string"), "operationId": (5, "string"), "produces": (6, "strings"),
