@@ -21,6 +21,7 @@ REMOTE = (
     "channel.k8s.io", "v4.base64.channel.k8s.io", "base64.channel.k8s.io",
 )  # fmt: skip
 STRUCTURED = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io")
+ABNORMAL = 1006  # RFC 6455, 7.4.1: the connection ended without a close frame
 CLOSE_WAIT = 5.0  # seconds that a client has to answer our close
 
 
@@ -74,8 +75,9 @@ class Channels:
                     await self._room.wait()
         finally:
             self.gone.set()
+            broken = self._socket.close_code == ABNORMAL
             for channel in self.all.values():
-                channel.was_reset = True
+                channel.was_reset = broken
                 channel.inflow.end()
 
     def _take(self, message: bytes) -> None:

@@ -22,6 +22,7 @@ log = logging.getLogger("jindou.streams")
 
 SUCCESS: dict[str, Any] = {"metadata": {}, "status": "Success"}
 Start = Callable[[], Awaitable[Session]]
+PARTED = 30.0  # seconds that a process has for its last input when its client has closed
 
 
 async def serve(ends: Ends, start: Start) -> None:
@@ -50,7 +51,10 @@ async def converse(session: Session, ends: Ends) -> int:
     inward = [asyncio.create_task(_input(session, ends)), asyncio.create_task(_sizes(session, ends))]  # fmt: skip
     try:
         await asyncio.wait({output, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not output.done():
+        if ends.gone.is_set() and (not output.done() or output.exception()):
+            output.cancel()
+            await asyncio.gather(output, return_exceptions=True)
+            await _part(session, ends, inward[0])
             raise ConnectionError("the client has left")
         await output
         ended = asyncio.create_task(session.wait())
@@ -86,6 +90,24 @@ async def _input(session: Session, ends: Ends) -> None:
     if not ends.gone.is_set():
         with contextlib.suppress(OSError):
             await session.end_input()
+
+
+async def _part(session: Session, ends: Ends, given: asyncio.Task[None]) -> None:
+    """Whoever gives all its input and closes need not wait: the process still reads it whole."""
+    if ends.stdin is None or ends.stdin.was_reset or ends.resize is not None:
+        return
+
+    async def give() -> None:
+        await given
+        await session.end_input()
+
+    async def drop() -> None:
+        while await session.receive() is not None:
+            pass
+
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(PARTED):
+            await asyncio.gather(give(), drop())
 
 
 async def _sizes(session: Session, ends: Ends) -> None:

@@ -133,9 +133,11 @@ def _is_due(folder: Path, leaf: Leaf, now: datetime.datetime) -> bool:
 
 
 def _key_pem(key: Any) -> bytes:
+    """`EC PRIVATE KEY`, as client-go writes it: clients in Java take any other header for RSA."""
     from cryptography.hazmat.primitives import serialization as s
 
-    pem: bytes = key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+    form = s.PrivateFormat.TraditionalOpenSSL
+    pem: bytes = key.private_bytes(s.Encoding.PEM, form, s.NoEncryption())
     return pem
 
 
