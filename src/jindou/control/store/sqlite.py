@@ -308,7 +308,10 @@ class SqliteStore(Table):
                     (horizon, ceiling),
                 )
             if stale:
-                db.executemany("DELETE FROM change WHERE revision = ?", [(r,) for r in stale])
+                for start in range(0, len(stale), AT_ONCE):
+                    part = stale[start : start + AT_ONCE]
+                    marks = ",".join("?" * len(part))
+                    db.execute(f"DELETE FROM change WHERE revision IN ({marks})", part)
                 if db.execute("PRAGMA freelist_count").get > 2 * VACUUM:
                     db.execute(f"PRAGMA incremental_vacuum({VACUUM})").fetchall()
         self._kept = horizon, ceiling
