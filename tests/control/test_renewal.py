@@ -31,6 +31,8 @@ def test_what_is_there_stays_and_what_is_due_is_made_anew(tmp_path):
         "front-proxy",
     }
     assert renewal.ensure(settings) == []
+    key = (renewal.folder(settings) / "admin.key").read_text()
+    assert key.startswith("-----BEGIN EC PRIVATE KEY-----")  # fabric8 takes any other for RSA
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=300)
     made = certificates.ensure(renewal.folder(settings), renewal.wanted(settings), later)
     assert set(made) == {"server", "admin", "node", "proxy"}
