@@ -135,6 +135,16 @@ def test_43_it_may_be_yaml(api: Api, ns: str) -> None:
     assert good(api, maps(ns), text)["data"] == {"a": "1"}
 
 
+def test_43_what_there_is_needs_no_name_again(api: Api, ns: str) -> None:
+    good(api, maps(ns), config())
+    nameless = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "2"}}
+    assert good(api, maps(ns), nameless, "two", force="true")["data"] == {"a": "2"}
+    answer = applied(api, maps(ns, "new"), nameless)
+    assert (answer.code, answer.message) == (
+        400, "the name of the object (new based on URL) was undeterminable: name must be provided",
+    )  # fmt: skip
+
+
 def test_43_a_manager_is_needed(api: Api, ns: str) -> None:
     answer = api.ask("PATCH", maps(ns), config(), kind=APPLY)
     assert (answer.code, answer.reason) == (422, "Invalid")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -427,6 +429,30 @@ def test_72_two_definitions_may_not_share_a_name(widgets: Widgets) -> None:
     assert accepted["message"].endswith("is already in use")
 
 
+def test_71_an_object_says_what_it_is(widgets: Widgets) -> None:
+    widgets.serve(widgets.definition({"f": TEXT}))
+    widgets.make("a", f="x")
+    for body, says in (
+        ({"kind": None}, "the object provided is unrecognized (must be of type Widget): Object 'Kind' is missing in"),
+        ({"apiVersion": None}, "the API version in the data () does not match the expected API version"),
+    ):  # fmt: skip
+        for method, path in (("POST", widgets.path()), ("PUT", widgets.path("a"))):
+            sent = {**widgets.widget("a"), **body}
+            answer = widgets.api.ask(method, path, {n: v for n, v in sent.items() if v is not None})
+            assert (answer.code, answer.reason) == (400, "BadRequest")
+            assert answer.message.startswith(says)
+    renamed = widgets.api.ask("PATCH", widgets.path("a"), {"apiVersion": f"{widgets.group}/v2"}, kind=MERGE)  # fmt: skip
+    assert (renamed.code, renamed.causes) == (422, [("FieldValueInvalid", "apiVersion")])
+    assert widgets.api.ask("PATCH", widgets.path("a"), {"kind": None}, kind=MERGE).code == 422
+
+
+def test_71_versions_that_are_not_served_are_nowhere(widgets: Widgets) -> None:
+    widgets.serve(widgets.definition({"f": TEXT}))
+    for path in (f"/apis/{widgets.group}/v9", widgets.path(version="v9"), f"/apis/{widgets.group}/v1/others"):  # fmt: skip
+        answer = widgets.api.ask("GET", path)
+        assert (answer.code, answer.body) == (404, b"404 page not found\n")
+
+
 def test_72_discovery_and_openapi_follow(widgets: Widgets) -> None:
     widgets.serve(widgets.definition({"n": {"type": "integer", "minimum": 3}}))
 
@@ -437,6 +463,8 @@ def test_72_discovery_and_openapi_follow(widgets: Widgets) -> None:
     widgets.soon(lambda: [r for r in listed() if r["name"] == "widgets"])
     (resource,) = [r for r in listed() if r["name"] == "widgets"]
     assert (resource["kind"], resource["shortNames"]) == ("Widget", ["wd"])
+    told = hashlib.sha256(f"{widgets.group}/v1/Widget".encode()).digest()[:8]
+    assert resource["storageVersionHash"] == base64.b64encode(told).decode()
     place = f"apis/{widgets.group}/v1"
     widgets.soon(lambda: place in widgets.api.get("/openapi/v3")["paths"])
     url = widgets.api.get("/openapi/v3")["paths"][place]["serverRelativeURL"]

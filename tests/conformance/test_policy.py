@@ -171,6 +171,20 @@ def test_68_the_defaults_of_a_pod(api: Api, ns: str) -> None:
     assert made["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
 
 
+def test_68_a_gated_pod_says_why_it_waits(api: Api, ns: str) -> None:
+    for name in ("a", "b", "c"):
+        made = api.make(f"/api/v1/namespaces/{ns}/pods", {
+            "metadata": {"name": name},
+            "spec": {"schedulingGates": [{"name": "example.com/wait"}], "containers": [{"name": "c", "image": "i"}]},
+        })  # fmt: skip
+        (condition,) = made["status"]["conditions"]
+        assert condition == {
+            "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "lastProbeTime": None, "lastTransitionTime": made["metadata"]["creationTimestamp"],
+        }  # fmt: skip
+
+
 def test_68_the_defaults_of_deployments_and_services(api: Api, ns: str) -> None:
     spec = api.make(apps(ns), deployment(replicas=None))["spec"]
     assert {name: spec[name] for name in ("replicas", "revisionHistoryLimit", "progressDeadlineSeconds", "strategy")} == {

@@ -163,6 +163,43 @@ def test_80_head_has_no_body(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/api/v1/secrets", 405), ("/api/v1/namespaces/default", 405), ("/version", 405), ("/api", 405),
+        ("/apis/apps/v1", 405), ("/apis", 200), ("/openapi/v2", 200),
+    ],
+)  # fmt: skip
+def test_80_head_is_not_of_every_path(api: Api, path: str, code: int) -> None:
+    assert api.ask("HEAD", path).code == code
+
+
+def test_80_a_method_that_nobody_knows(api: Api, ns: str) -> None:
+    for method in ("LIST", "PROPFIND", "get"):
+        assert api.ask(method, at(ns, "secrets")).code == 405
+        api.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v1//pods", "//api/v1/pods", "/apis//apps/v1", "/apis/apps/v1/namespaces/default//deployments", "/api/v1/secrets//a"],
+)  # fmt: skip
+def test_80_nothing_is_left_out_within_a_path(api: Api, path: str) -> None:
+    assert api.ask("GET", path).code == 404
+
+
+def test_80_json_for_people_is_indented(api: Api, ns: str) -> None:
+    plain = api.ask("GET", at(ns, "secrets"))
+    for query, agent, indented in (
+        ({"pretty": "true"}, "x", True), ({"pretty": "1"}, "x", True), ({"pretty": "false"}, "curl/8", False),
+        ({"pretty": ""}, "x", False), ({}, "curl/8", True), ({}, "Wget/1", True), ({}, "Mozilla/5.0 (X11)", True),
+    ):  # fmt: skip
+        for path in (at(ns, "secrets"), at(ns, "secrets") + "/none"):
+            answer = api.ask("GET", path, headers={"User-Agent": agent}, **query)
+            assert answer.body.startswith(b"{\n  ") is indented, (query, agent)
+            assert path.endswith("/none") or answer.json.keys() == plain.json.keys()
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
         ("PUT", ""), ("PATCH", ""), ("POST", "/a"), ("OPTIONS", ""), ("OPTIONS", "/a"), ("TRACE", ""),
@@ -256,6 +293,29 @@ def test_81_who_may_not_gets_a_status_too(api: Api, ns: str) -> None:
         other = jane.ask("GET", at(ns, "secrets"))
     assert list(other.json) == ORDER
     assert other.json["details"] == {"kind": "secrets"}
+
+
+def test_81_it_is_told_in_the_form_that_was_asked_for(api: Api, ns: str) -> None:
+    answer = api.ask("GET", f"{at(ns, 'secrets')}/none", accept="application/yaml")
+    assert (answer.code, answer.headers["Content-Type"]) == (404, "application/yaml")
+    assert answer.body == (
+        b"apiVersion: v1\ncode: 404\ndetails:\n  kind: secrets\n  name: none\nkind: Status\n"
+        b'message: secrets "none" not found\nmetadata: {}\nreason: NotFound\nstatus: Failure\n'
+    )
+
+
+@pytest.mark.parametrize("query", [{}, {"watch": "true"}])
+def test_81_a_revision_that_is_no_number_has_no_reason(
+    api: Api, ns: str, query: dict[str, str]
+) -> None:
+    name = "" if query else "/a"
+    api.make(at(ns, "secrets"), {"metadata": {"name": "a"}})
+    answer = api.ask("GET", at(ns, "secrets") + name, resourceVersion="x", **query)
+    assert answer.code == 500
+    assert "reason" not in answer.json
+    assert answer.message == (
+        'resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax'
+    )
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/apis/nobody.example.org/v1/things", "/openapi"])

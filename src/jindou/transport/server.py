@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 import ssl
 from collections import deque
@@ -38,6 +39,7 @@ from jindou.transport.requests import HIGH_WATER, HttpRequest, peer_of
 
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 200
+METHOD = re.compile(rb"[A-Za-z][A-Za-z-]{0,31} /")  # also one that nobody knows
 UNREAD = 256 * 1024  # bytes of a body nobody wants that are let pass by to keep the connection
 LINGER = 1.0  # seconds to read an answer that came before the whole request had been sent
 IDLE = 120.0  # seconds that a connection may wait for its next request
@@ -226,6 +228,8 @@ class Connection(asyncio.Protocol):
                     self._duplex.feed(rest)
         except httptools.HttpParserError as error:
             cause = error.__context__
+            if isinstance(error, httptools.HttpParserInvalidMethodError) and METHOD.match(data):
+                return self._refuse(405, "the server does not know this method")
             self._refuse(431 if isinstance(cause, OverflowError) else 400, str(cause or error))
         except OverflowError as error:
             self._refuse(431, str(error))

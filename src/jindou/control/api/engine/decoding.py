@@ -23,11 +23,12 @@ from jindou.control.api.resources.schema import drop_nulls, mismatch, unknown_fi
 from jindou.control.api.resources.zeros import JSON_NAMES, as_read, unfit
 from jindou.control.api.rules.names import invalid
 from jindou.objects.errors import BadRequest, UnsupportedMediaType
-from jindou.objects.kinds import Object
+from jindou.objects.kinds import Kind, Object
 
 JSON, YAML = "application/json", "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 MOST_NODES = 1_000_000
+TOLD = 4096  # characters of a body, in a refusal
 SPACE = b" \t\r\n"
 DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
@@ -138,6 +139,8 @@ def check_kind(resource: Resource, obj: Any) -> Object:
         raise BadRequest(
             f"couldn't get version/kind; json parse error: expected an object of kind {kind.name}"
         )
+    if resource.custom:
+        _check_said(kind, obj)
     given = obj.setdefault("apiVersion", kind.api_version)
     name = obj.setdefault("kind", kind.name)
     if given != kind.api_version:
@@ -163,6 +166,20 @@ def check_kind(resource: Resource, obj: Any) -> Object:
             )
         )
     return obj
+
+
+def _check_said(kind: Kind, obj: Object) -> None:
+    """A custom object says itself what it is."""
+    if not obj.get("kind"):
+        sent = json.dumps(obj, ensure_ascii=False)[:TOLD]
+        raise BadRequest(
+            f"the object provided is unrecognized (must be of type {kind.name}): "
+            f"Object 'Kind' is missing in '{sent}' ({sent[:31]} ...)"
+        )
+    if not obj.get("apiVersion"):
+        raise BadRequest(
+            f"the API version in the data () does not match the expected API version ({kind.api_version})"
+        )
 
 
 def _unfit(resource: Resource, says: str) -> str:

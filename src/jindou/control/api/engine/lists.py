@@ -20,7 +20,7 @@ from jindou.control.api.engine.selection import FactsCache, Selection
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.status import PageExpired
 from jindou.control.store import Change, Forgotten, Store, Stored
-from jindou.objects.errors import BadRequest, Expired, Fault, Invalid, Timeout
+from jindou.objects.errors import BadRequest, CloudError, Expired, Fault, Invalid, Timeout
 
 META = "meta.k8s.io"
 VERSION = f"{META}/v1"
@@ -75,6 +75,18 @@ def read(
     return paged(resource, chosen(resource, items, selection, facts), revision, selection, query)
 
 
+class Unreadable(CloudError):
+    """No revision at all; the original gives this error no reason, but in lists."""
+
+    code, reason = 500, ""
+
+
+def check_revision(revision: str) -> None:
+    """That of a get."""
+    if revision and not is_revision(revision):
+        raise Unreadable(unreadable(revision))
+
+
 def check(query: Query, watching: bool = False) -> None:
     """Raises Invalid for options that exclude each other, BadRequest for a revision that is none."""
     faults = watch_faults(query) if watching else list_faults(query)
@@ -83,8 +95,15 @@ def check(query: Query, watching: bool = False) -> None:
     if query.token and query.revision not in ("", "0") and not watching:
         raise BadRequest("specifying resource version is not allowed when using continue")
     if query.revision and not is_revision(query.revision):
-        says = f'resourceVersion: Invalid value: "{query.revision}": strconv.ParseUint: parsing "{query.revision}": invalid syntax'
-        raise BadRequest(says if watching else f"invalid resource version: {says}")
+        says = unreadable(query.revision)
+        if watching:
+            raise Unreadable(says)
+        raise BadRequest(f"invalid resource version: {says}")
+
+
+def unreadable(revision: str) -> str:
+    why = "value out of range" if revision.isdecimal() and revision.isascii() else "invalid syntax"
+    return f'resourceVersion: Invalid value: "{revision}": strconv.ParseUint: parsing "{revision}": {why}'
 
 
 def list_faults(query: Query) -> list[Fault]:

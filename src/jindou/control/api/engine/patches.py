@@ -14,7 +14,7 @@ from jindou.control.api.engine.writes import now
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.resources.zeros import as_read
-from jindou.control.api.rules.names import forbidden, quoted, required
+from jindou.control.api.rules.names import forbidden, invalid, quoted, required
 from jindou.objects.errors import BadRequest, CloudError, Fault, Invalid, UnsupportedMediaType
 from jindou.objects.kinds import Object
 
@@ -72,14 +72,13 @@ def check_absent(resource: Resource, applied: Object) -> None:
         raise status.conflict(resource.kind, meta["name"], says)
 
 
-def check_applied(applied: Any, name: str) -> None:
-    """A configuration says itself what it is and how it is called."""
+def check_applied(applied: Any) -> None:
+    """A configuration says itself what it is; what it is called, only where there is none yet."""
     held = applied if isinstance(applied, dict) else {}
     group, _, version = str(held.get("apiVersion") or "").rpartition("/")
     if not held.get("kind") or not version:
         kind = held.get("kind") or ""
         raise BadRequest(f"invalid object type: {group}/{version}, Kind={kind}")
-    check_name(held, name)
 
 
 def check_name(obj: Object, name: str) -> None:
@@ -107,6 +106,12 @@ def patched(resource: Resource, obj: Object, patch: Patch) -> Object:
             result["kind"], result["apiVersion"] = obj["kind"], obj["apiVersion"]
     if not isinstance(result, dict):
         raise BadRequest("the patch leaves no object")
+    given = result.get("apiVersion")
+    if resource.custom and given and given != obj["apiVersion"]:
+        wrong = invalid("apiVersion", given, f"must be {obj['apiVersion']}")
+        raise status.invalid(
+            resource.kind._replace(plural=resource.kind.name), obj["metadata"]["name"], [wrong]
+        )
     if not isinstance(result.get("metadata"), dict):
         check_name(result, obj["metadata"]["name"])
     found: Object = result

@@ -222,8 +222,8 @@ def made(rest: tuple[bytes, ...], first: bytes, second: bytes) -> Template | Non
         return None  # it has a name that stands elsewhere
     obj = orjson.loads(second)
     meta = obj["metadata"]
-    if len(meta.get("managedFields") or ()) != 1:
-        return None
+    if len(meta.get("managedFields") or ()) != 1 or (obj.get("status") or {}).get("conditions"):
+        return None  # conditions have times of their own
     token = own_of(obj).token.encode()
     hole = Own(*(f"{HOLE}{n}" for n in range(len(Own._fields))))
     meta["name"], meta["uid"], meta["resourceVersion"] = hole[:3]

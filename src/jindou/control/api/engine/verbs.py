@@ -248,9 +248,10 @@ class Engine:
         call: Call,
         part: str,
     ) -> Written:
-        patches.check_applied(patch.changes, name)
+        patches.check_applied(patch.changes)
         call.applying = True
         applied = check_kind(resource, patch.changes)
+        said: Object = {"metadata": {"name": applied["metadata"].get("name")}}
         managed.check(applied, resource.schema, resource.kind.api_version)
         fit(resource, applied, call, patch.odd, drop=False)
         writes.place(resource, applied, namespace, name)
@@ -268,6 +269,7 @@ class Engine:
                 return await self._change(
                     resource, namespace, name, wanted, call, part, managing=False
                 )
+            patches.check_name(said, name)
             patches.check_absent(resource, applied)
             try:
                 made = patches.applied(resource, None, applied, call, part)

@@ -6,6 +6,7 @@ request per group version. Both are made from the registry and cached until it c
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -185,7 +186,15 @@ def _legacy_entries(resource: Resource) -> list[dict[str, Any]]:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
+    if "watch" in resource.verbs and not resource.computed:
+        entry["storageVersionHash"] = storage_hash(resource.storage or kind)
     return [entry, *(_legacy_sub(resource, sub) for sub in by_name(resource))]
+
+
+def storage_hash(kind: Kind) -> str:
+    """By which a migrator sees that objects are kept in another version now."""
+    told = f"{kind.group}/{kind.version}/{kind.name}".encode()
+    return base64.b64encode(hashlib.sha256(told).digest()[:8]).decode()
 
 
 def _legacy_sub(resource: Resource, sub: Subresource) -> dict[str, Any]:

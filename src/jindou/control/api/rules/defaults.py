@@ -32,6 +32,8 @@ def start_status(kind: Kind, obj: Object) -> None:
         obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = "1"
     if kind.group == "" and kind.name == "Pod":
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
+        if obj["spec"].get("schedulingGates"):
+            obj["status"]["conditions"] = [gated(obj["metadata"]["creationTimestamp"])]
     elif kind.group == "" and kind.name == "PersistentVolumeClaim":
         obj["status"] = {"phase": "Pending"}
     elif kind.group == "" and kind.name == "PersistentVolume":
@@ -45,6 +47,17 @@ def start_status(kind: Kind, obj: Object) -> None:
         obj["status"] = {"loadBalancer": {}}
     elif kind.name in STATUS_EMPTY:
         obj["status"] = {}
+
+
+def gated(since: str) -> Object:
+    return {
+        "type": "PodScheduled",
+        "status": "False",
+        "lastProbeTime": None,
+        "lastTransitionTime": since,
+        "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+    }
 
 
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"

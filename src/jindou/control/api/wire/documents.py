@@ -69,18 +69,36 @@ class Documents:
         found = self._find(path, request)
         if found is None:
             return self._nothing(path)
-        if verb != "get":
+        if verb != "get" or (request.method == "HEAD" and not self._headed(path)):
             raise MethodNotAllowed(
                 "the server does not allow this method on the requested resource"
             )
         return found
 
     def _nothing(self, path: str) -> Response:
-        """Where a group is served, clients read a Status; anywhere else it is plain text."""
+        """Below a group of ours, or a custom resource, clients read a Status; elsewhere it is plain text."""
         parts = path.split("/")
-        if parts[1] == "api" or (parts[1] == "apis" and parts[2] in self._registry.groups()):
+        if (
+            parts[1] == "api"
+            or self._built_in(parts)
+            or any(self._registry.by_url(parts[2], parts[3], part) for part in parts[4:7:2])
+        ):
             raise NotFound("the server could not find the requested resource")
         return Response(404, NOT_FOUND, TEXT)
+
+    def _built_in(self, parts: Sequence[str]) -> bool:
+        group = parts[2] if parts[1] == "apis" and len(parts) > 2 else ""
+        return bool(group) and any(
+            resource.kind.group == group and not resource.custom
+            for resource in self._registry.all()
+        )
+
+    def _headed(self, path: str) -> bool:
+        """Of what the original serves by routes of GET alone, there is no HEAD."""
+        parts = path.split("/")
+        if parts[1] == "apis":
+            return not self._built_in(parts)
+        return parts[1] not in ("api", "version", ".well-known", "openid")
 
     def _find(self, path: str, request: Request) -> Answer | Awaitable[Answer] | None:
         if path == "/api" or path == "/apis" or path.startswith(("/api/", "/apis/")):

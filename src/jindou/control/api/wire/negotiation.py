@@ -40,6 +40,7 @@ class Form(NamedTuple):
 
 
 PLAIN = Form()
+YAML = Form("yaml")
 SCALES = Resource(scales.SCALE, "scale", ())
 
 
@@ -63,7 +64,7 @@ def accepted(header: str) -> Form:
                 if as_kind in ("PartialObjectMetadata", "PartialObjectMetadataList"):
                     return Form("partial", version)
         elif media == "application/yaml" and not as_kind:
-            return Form("yaml")
+            return YAML
     if any(entry.strip().partition(";")[0] in MEDIA for entry in entries):
         raise NotAcceptable(f"only the following media types are accepted: {', '.join(MEDIA)}")
     raise NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {', '.join(MEDIA)}")
@@ -118,13 +119,21 @@ def of_object(resource: Resource, value: bytes, form: Form) -> bytes:
     return of_value(_partial(obj, form) if form.kind == "partial" else obj, form)
 
 
+def as_yaml(header: str) -> bool:
+    """Is that the form which a failure is told in?"""
+    try:
+        return "yaml" in header and accepted(header) is YAML
+    except NotAcceptable:
+        return False
+
+
 def of_value(value: Any, form: Form) -> bytes:
     """An answer that is no kept object: a Status, a Scale, a review."""
     if form.kind == "table" and value.get("kind") == "Scale":
         meta = {"resourceVersion": value["metadata"].get("resourceVersion", "")}
         return encoding.body_of(_table(SCALES, [value], meta, form))
     if form.kind == "yaml":
-        text: str = yaml.safe_dump(value, sort_keys=False)
+        text: str = yaml.safe_dump(value)
         return text.encode()
     return encoding.body_of(value)
 

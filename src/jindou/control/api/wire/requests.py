@@ -23,7 +23,7 @@ from jindou.control.api.engine.decoding import check_kind, check_options, fit, p
 from jindou.control.api.engine.pods import BINDING
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.metrics.source import Metrics
-from jindou.control.api.wire import connections, measured, negotiation
+from jindou.control.api.wire import connections, measured, negotiation, pretty
 from jindou.control.api.wire.connect import Connect
 from jindou.control.api.wire.documents import Documents
 from jindou.control.api.wire.following import followed
@@ -117,6 +117,8 @@ class Requests:
     def _told(self, answer: Answer, request: Request, began: float) -> Answer:
         self._meter.note(self._routes.find(request.path), request.method, answer, began)
         headers = answer.headers
+        if isinstance(answer, Response) and pretty.wanted(request):
+            pretty.indent(answer)
         answer.headers = self._marks.on(request, headers, headers is JSON_HEADERS)
         return answer
 
@@ -135,6 +137,9 @@ class Requests:
             headers.append(("WWW-Authenticate", 'Bearer realm="kubernetes-master"'))
         if isinstance(error, CloudError):
             headers += warnings_of(error.warnings)
+        if negotiation.as_yaml(request.headers.get("accept", "")):
+            headers[0] = ("Content-Type", "application/yaml")
+            return Response(told["code"], negotiation.of_value(told, negotiation.YAML), headers)
         return Response(told["code"], status.encode(told), headers)
 
     def _answer(self, request: Request) -> Answer | Awaitable[Answer]:
@@ -182,7 +187,8 @@ class Requests:
             named = [f.value for f in parse_fields(fields) if f.path == "metadata.name" and f.equal]
             asked = asked._replace(fields=fields, name=asked.name or (named[0] if named else ""))
         self._access.check(user, asked)
-        if not route.offers(verb):
+        headed = request is not None and request.method == "HEAD" and not route.resource.custom
+        if headed or not route.offers(verb):
             raise MethodNotAllowed(
                 "the server does not allow this method on the requested resource"
             )
@@ -233,8 +239,8 @@ class Requests:
         read = self._get if verb == "get" else self._list
         query = list_query(request)
         if verb == "get":
+            lists.check_revision(query.revision)
             query = lists.Query(revision=query.revision)
-            lists.check(query)
         revision = lists.awaited(query)
         if revision <= self._engine.store.revision:
             return read(route, request)

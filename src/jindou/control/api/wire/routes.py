@@ -71,7 +71,7 @@ class Routes:
 
 
 def parse(path: str, registry: Registry) -> Route | None:
-    parts = [part for part in path.split("/") if part]
+    parts = path.rstrip("/").split("/")[1:]
     if len(parts) >= 3 and parts[0] == "api":
         group, version, rest = "", parts[1], parts[2:]
     elif len(parts) >= 4 and parts[0] == "apis":
@@ -93,6 +93,8 @@ def parse(path: str, registry: Registry) -> Route | None:
         return None
     name = rest[1] if len(rest) > 1 else ""
     part = rest[2] if len(rest) > 2 else ""
+    if "" in parts[: len(parts) - len(rest) + 3]:
+        return None
     tail = behind(path, len(parts) - len(rest) + 3) if part else ""
     if (name and resource.kind.namespaced and not namespace) or (
         part and (watching or part not in resource.subresources)
