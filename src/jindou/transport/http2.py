@@ -125,6 +125,7 @@ class Http2Connection(asyncio.Protocol):
             self._drop(number)
 
     def data_received(self, data: bytes) -> None:
+        self._flushing = True  # at the end of this, and not once more in the next turn
         try:
             for what, number, value in self._frames.receive(data):
                 if what == "request":
@@ -312,11 +313,15 @@ class Http2Connection(asyncio.Protocol):
             if not data:
                 break
             transport.write(data)
+            more = len(data) > WRITE // 2  # it ends where a frame ends
             for number, stream in list(self._streams.items()):
                 if stream.pieces is not None:
                     self._pump(number, stream)
+                    more = True
                 elif stream.sink is not None:
                     stream.sink.room()
+            if not more:
+                break
         if (self._closing and not self._streams) or self._frames.over:
             transport.close()
 
