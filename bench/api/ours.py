@@ -14,6 +14,7 @@ from typing import Any
 from bench.api.asked import FAN, MAPS, PLACES, PODS, WATCHED, config_map, pod
 from bench.api.clients import SERVER, H2load, Wrk, on_core
 from tests.cloud import Cloud, free_port, settings_for
+from tests.wire import Connection
 
 
 class Ours:
@@ -68,10 +69,17 @@ class Ours:
         return json.dumps(kept, separators=(",", ":")).encode() + b"\n"
 
     def clear(self) -> None:
-        self.ask(
-            "DELETE",
-            f"{PODS}?gracePeriodSeconds=0&labelSelector=app=bench&fieldSelector=metadata.name!=one",
-        )
+        """Every Pod but one; what went is not even read."""
+        wanted = "gracePeriodSeconds=0&labelSelector=app%3Dbench&fieldSelector=metadata.name!%3Done"
+        connection = Connection(self.cloud.api.path, 120.0)
+        try:
+            connection.request("DELETE", f"{PODS}?{wanted}")
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            while answer.read(1 << 20):
+                pass
+        finally:
+            connection.close()
 
     def end(self) -> None:
         self.cloud.stop()
