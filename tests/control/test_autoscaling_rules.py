@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.api.rules.autoscaling import autoscaler
+from jindou.control.api.rules.autoscaling import ZERO, autoscaler
 
 TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
 
@@ -45,4 +45,4 @@ def test_autoscalers(spec, says):
 
 
 def test_the_first_version_has_no_metrics_to_scale_to_zero_with():
-    assert told("autoscaling/v1", minReplicas=0) == []
+    assert told("autoscaling/v1", minReplicas=0) == [f"metrics: Forbidden: {ZERO}"]

@@ -53,7 +53,13 @@ def definition(**changes: Any) -> Any:
         "spec": {
             "group": "stable.example.com",
             "scope": "Namespaced",
-            "names": {"plural": "crontabs", "kind": "CronTab", "shortNames": ["ct"]},
+            "names": {
+                "plural": "crontabs",
+                "kind": "CronTab",
+                "shortNames": ["ct"],
+                "singular": "crontab",
+                "listKind": "CronTabList",
+            },
             "versions": [
                 {
                     "name": "v1",
@@ -115,9 +121,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"spec__scope": "Here"}, 'spec.scope: Unsupported value: "Here": supported values: "Cluster", "Namespaced"'),
     ({"spec__names__kind": None}, "spec.names.kind: Required value"),
     ({"spec__names__listKind": "CronTab"}, 'spec.names.listKind: Invalid value: "CronTab": kind and listKind may not be the same'),
-    ({"spec__versions": []}, "spec.versions: Required value: must specify at least one version"),
+    ({"spec__versions": []}, "spec.versions: Invalid value: []: must have exactly one version marked as storage version"),
     ({f"{V}storage": False}, 'spec.versions: Invalid value: [{"name":"v1","served":true,"storage":false}]: must have exactly one version marked as storage version'),
-    ({f"{V}schema": None}, f"{AT}: Required value: schemas are required"),
+    ({f"{V}schema": None}, "spec.versions[0].schema.openAPIV3Schema: Required value"),
     ({f"{ROOT}type": None}, f"{AT}.type: Required value: must not be empty at the root"),
     ({f"{ROOT}type": "string"}, f'{AT}.type: Invalid value: "string": must be object at the root'),
     ({f"{ROOT}properties__x": {}}, f"{AT}.properties[x].type: Required value: must not be empty for specified object fields"),

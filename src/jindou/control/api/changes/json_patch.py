@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
+from jindou.control.api import depth
 from jindou.control.api.resources.schema import copy
 from jindou.objects.errors import BadRequest, Invalid, TooLarge
 
@@ -57,7 +56,7 @@ def apply(document: Any, operations: Any) -> Any:
         if not isinstance(operation.get("op"), str) or not isinstance(operation.get("path"), str):
             raise refused()
         if operation["op"] == "copy" and isinstance(operation.get("from"), str):
-            copied += len(orjson.dumps(_get(result, operation["from"])))
+            copied += len(depth.dumps(_get(result, operation["from"])))
             if copied > MOST_COPIED:
                 raise Invalid(
                     f"Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MOST_COPIED}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from jindou.control.api import depth
 from jindou.control.api.engine import conversion
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import apply_defaults, unknown_fields
@@ -38,7 +39,7 @@ def ordered(kind: Kind, obj: Object) -> Object:
 
 def dumps(obj: Object) -> bytes:
     """The bytes to keep; copied once, for orjson's own result holds more memory than it shows."""
-    return bytes(memoryview(orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)))
+    return bytes(memoryview(depth.dumps(obj, orjson.OPT_APPEND_NEWLINE)))
 
 
 def encoder(resource: Resource, obj: Object) -> Encode:
@@ -140,4 +141,4 @@ def revision_of(obj: Object) -> int:
 
 
 def body_of(obj: Any) -> bytes:
-    return orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)
+    return depth.dumps(obj, orjson.OPT_APPEND_NEWLINE)

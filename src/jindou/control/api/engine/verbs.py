@@ -317,9 +317,9 @@ class Engine:
         if managing:
             self._track(resource, old, new, call, part)
         self._complete(resource, new)
-        writes.bump(resource, new, old, part)
         if not part:
             await admission.admit("update", resource, new, old, call.user, self.templates.reads)
+        writes.bump(resource, new, old, part)
         review = None
         if self.chain.concerned("UPDATE", resource, part):
             new, review = await self._admitted(resource, new, old, call, part)

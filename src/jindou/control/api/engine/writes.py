@@ -106,7 +106,7 @@ def has_status(resource: Resource) -> bool:
 
 def place(resource: Resource, obj: Object, namespace: str, name: str) -> None:
     """Namespace and name of the URL and of the body have to agree; in place."""
-    meta = obj["metadata"]
+    meta = obj.setdefault("metadata", {})
     if resource.kind.namespaced:
         if not namespace:
             raise BadRequest("an empty namespace may not be set during creation")
@@ -137,6 +137,8 @@ def begin(resource: Resource, obj: Object) -> None:
         meta.pop(name, None)
     if not meta.get("name") and meta.get("generateName"):
         meta["name"] = suffixed(meta["generateName"])
+    elif not meta.get("name") and resource.prefix == "core/limitranges/":
+        meta["name"] = new_uid()
     tidy(meta)
     meta["uid"] = new_uid()
     meta["creationTimestamp"] = now()

@@ -6,7 +6,14 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-from jindou.control.api.rules.names import invalid, label, required, too_long, unsupported
+from jindou.control.api.rules.names import (
+    invalid,
+    label,
+    required,
+    too_long,
+    unqualified,
+    unsupported,
+)
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
@@ -93,6 +100,20 @@ def service_cidr(obj: Object) -> list[Fault]:
     return found
 
 
+def service_cidr_update(obj: Object, old: Object) -> Iterator[Fault]:
+    """A second family may be added to the first; nothing else."""
+    new, before = ((held.get("spec") or {}).get("cidrs") for held in (obj, old))
+    says, at = "field is immutable", "spec.cidrs"
+    if len(new or ()) != len(before or ()) and (len(before or ()), len(new or ())) != (1, 2):
+        yield invalid(at, new, says)
+        return
+    for n, (one, known) in enumerate(zip(new or (), before or (), strict=False)):
+        if one != known:
+            yield invalid(f"{at}[{n}]", one, says)
+    if new != before and len(new or ()) == 2 and len(before or ()) == 1:
+        yield from service_cidr(obj)
+
+
 def ingress_class(obj: Object) -> list[Fault]:
     name = (obj.get("spec") or {}).get("controller") or ""
     if not name:
@@ -119,25 +140,77 @@ def lease(obj: Object) -> list[Fault]:
 
 
 def event(obj: Object) -> list[Fault]:
-    """Of core/v1; an object without a namespace has its events in the default one."""
+    return list(_event(obj))
+
+
+def _event(obj: Object) -> Iterator[Fault]:
+    """An object without a namespace has its events in the default one; those of the newer kind, with
+    a time of their own, say who reports what."""
     about = obj.get("involvedObject") or obj.get("regarding") or {}
+    at, says = "involvedObject.namespace", "does not match event.namespace"
     where, namespace = about.get("namespace") or "", obj["metadata"].get("namespace") or ""
-    if where != namespace and not (not where and namespace == "default"):
-        says = "does not match event.namespace"
-        return [invalid("involvedObject.namespace", where, says)]
-    if obj.get("apiVersion") != "events.k8s.io/v1":
-        return []
-    return list(_told(obj))
-
-
-def _told(event: Object) -> Iterator[Fault]:
-    for name in ("eventTime", "reportingController", "reportingInstance", "action", "reason"):
-        if not event.get(name):
-            yield required(name)
+    if not obj.get("eventTime"):
+        if where != namespace and not (not where and namespace == "default"):
+            yield invalid(at, where, says)
+        return
+    if not where and namespace not in ("default", "kube-system"):
+        yield invalid(at, where, says)
+    name = "reportingComponent" if obj.get("apiVersion") == "v1" else "reportingController"
+    who = obj.get(name) or ""
+    if not who:
+        yield required(name)
+    yield from unqualified(name, who)
     for name in ("reportingInstance", "action", "reason"):
-        if len(event.get(name) or "") > 128:
+        if not obj.get(name):
+            yield required(name)
+        if len(obj.get(name) or "") > 128:
             yield invalid(name, "", "can have at most 128 characters")
+    if len(obj.get("message") or obj.get("note") or "") > 1024:
+        yield invalid("message", "", "can have at most 1024 characters")
+
+
+def new_event(obj: Object) -> list[Fault]:
+    """Of events.k8s.io: what older events have to say is not for new ones."""
+    return list(_new_event(obj))
+
+
+def _series(event: Object) -> Iterator[Fault]:
+    if (series := event.get("series")) is not None:
+        if (series.get("count") or 0) < 2:
+            yield invalid("series.count", "", "should be at least 2")
+        if not series.get("lastObservedTime"):
+            yield required("series.lastObservedTime")
+
+
+def _new_event(event: Object) -> Iterator[Fault]:
+    yield from _series(event)
+    if not event.get("eventTime"):
+        yield required("eventTime")
     if event.get("type") not in ("Normal", "Warning"):
         yield invalid("type", "", f"has invalid value: {event.get('type') or ''}")
-    if len(event.get("note") or "") > 1024:
-        yield invalid("note", "", "can have at most 1024 bytes")
+    for name in ("FirstTimestamp", "LastTimestamp", "Count"):
+        if event.get(f"deprecated{name}"):
+            yield invalid(name[0].lower() + name[1:], "", "needs to be unset")
+    if any((event.get("deprecatedSource") or {}).values()):
+        yield invalid("source", "", "needs to be unset")
+
+
+EVENT_STAYS = (
+    ("regarding", "involvedObject"), ("reason", "reason"), ("note", "message"), ("deprecatedSource", "source"),
+    ("deprecatedFirstTimestamp", "firstTimestamp"), ("deprecatedLastTimestamp", "lastTimestamp"),
+    ("deprecatedCount", "count"), ("reason", "reason"), ("type", "type"), ("eventTime", "eventTime"),
+    ("action", "action"), ("related", "related"), ("reportingController", "reportingController"),
+    ("reportingInstance", "reportingInstance"),
+)  # fmt: skip
+"""Fields of events.k8s.io that never change, and what they are called in core; one is told twice."""
+
+
+def event_update(obj: Object, old: Object) -> Iterator[Fault]:
+    """By events.k8s.io only the series goes on."""
+    if obj.get("series") != old.get("series"):
+        yield from _series(obj)
+    for name, told in EVENT_STAYS:
+        if (obj.get(name) or None) != (old.get(name) or None):
+            value = obj.get(name)
+            shown = value if value or name in ("regarding", "related", "eventTime") else ""
+            yield invalid(told, shown, "field is immutable")

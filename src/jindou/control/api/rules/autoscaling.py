@@ -22,6 +22,7 @@ SOURCES = {
     "Resource": "resource",
 }  # fmt: skip
 TARGETS = ("Utilization", "Value", "AverageValue")
+METRICS_NOTE = "autoscaling.alpha.kubernetes.io/metrics"  # what version 1 can't say
 LONGEST_WINDOW, LONGEST_PERIOD = 3600, 1800
 NEITHER = "must set either a target raw value or a target utilization"
 BOTH = "may not set both a target raw value and a target utilization"
@@ -45,8 +46,12 @@ def autoscaler(obj: Object) -> list[Fault]:
     metrics = spec.get("metrics") or ()
     for n, metric in enumerate(metrics):
         found += measure(metric, f"spec.metrics[{n}]")
-    scalable = any(metric.get("type") in ("Object", "External") for metric in metrics)
-    if least == 0 and obj.get("apiVersion") == "autoscaling/v2" and not scalable:
+    if (share := spec.get("targetCPUUtilizationPercentage")) is not None and share < 1:
+        at = "spec.metrics[0].resource.target.averageUtilization"
+        found.append(invalid(at, share, "must be greater than 0"))
+    noted = METRICS_NOTE in ((obj.get("metadata") or {}).get("annotations") or {})
+    scalable = noted or any(metric.get("type") in ("Object", "External") for metric in metrics)
+    if least == 0 and not scalable:
         found.append(forbidden("spec.metrics", ZERO))
     for side in ("scaleUp", "scaleDown"):
         if (rules := (spec.get("behavior") or {}).get(side)) is not None:

@@ -49,7 +49,10 @@ def _generated(obj: Object) -> Iterator[Fault]:
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     wanted: dict[str, str] = {}
     for prefix in ("", "batch.kubernetes.io/"):
-        wanted |= {f"{prefix}controller-uid": meta["uid"], f"{prefix}job-name": meta["name"]}
+        wanted |= {
+            f"{prefix}controller-uid": meta["uid"],
+            f"{prefix}job-name": meta.get("name", ""),
+        }
     for name, value in wanted.items():
         at = "spec.template.metadata.labels"
         if name not in labels:

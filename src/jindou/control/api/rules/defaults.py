@@ -70,7 +70,7 @@ def begin_job(job: Object) -> None:
     labels = template.setdefault("metadata", {}).setdefault("labels", {})
     if not spec["manualSelector"]:
         for prefix in ("", "batch.kubernetes.io/"):
-            labels.setdefault(f"{prefix}job-name", meta["name"])
+            labels.setdefault(f"{prefix}job-name", meta.get("name", ""))
             labels.setdefault(f"{prefix}controller-uid", meta["uid"])
         held = spec.setdefault("selector", {}).setdefault("matchLabels", {})
         held.setdefault("batch.kubernetes.io/controller-uid", meta["uid"])
@@ -184,10 +184,15 @@ def container_defaults(container: Object, resources: bool = True) -> None:
             http_get(hook["httpGet"])
 
 
+LONGEST_NAME = 255  # of a repository
+
+
 def tag_of(image: str) -> str:
     """The tag of a reference; "latest" where there is neither tag nor digest."""
     name, _, tag = image.rpartition("/")[2].partition(":")
-    if "@" in image or name != name.lower():  # a digest, or no reference at all
+    if (
+        "@" in image or name != name.lower() or len(image) > LONGEST_NAME
+    ):  # a digest, or no reference at all
         return ""
     return tag or "latest"
 
@@ -306,7 +311,8 @@ def stateful_set(obj: Object) -> None:
         whenScaled="Retain",
     )
     for claim in spec.get("volumeClaimTemplates") or ():
-        fill(claim, apiVersion="v1", kind="PersistentVolumeClaim", status={"phase": "Pending"})
+        claim |= {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+        fill(claim, status={"phase": "Pending"})
         fill(claim.setdefault("spec", {}), volumeMode="Filesystem")
     template(spec)
 
@@ -322,7 +328,11 @@ def daemon_set(obj: Object) -> None:
 
 
 def job(obj: Object) -> None:
-    job_spec(obj.setdefault("spec", {}))
+    spec = obj.setdefault("spec", {})
+    job_spec(spec)
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    if labels and "uid" in obj["metadata"] and not obj["metadata"].get("labels"):
+        obj["metadata"]["labels"] = dict(labels)
 
 
 def job_spec(spec: Object) -> None:
@@ -454,7 +464,7 @@ def network_policy(obj: Object) -> None:
 
 
 def binding(obj: Object) -> None:
-    role = obj.get("roleRef")
+    role = obj.setdefault("roleRef", {})
     if isinstance(role, dict) and not role.get("apiGroup"):
         role["apiGroup"] = "rbac.authorization.k8s.io"
     for subject in obj.get("subjects") or ():
@@ -476,9 +486,9 @@ def node(obj: Object) -> None:
 
 def custom_resource_definition(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
-    conversion = spec.setdefault("conversion", {})
-    fill(conversion, strategy="None")
-    service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
+    if spec.get("conversion") is None:
+        spec["conversion"] = {"strategy": "None"}
+    service = ((spec["conversion"].get("webhook") or {}).get("clientConfig") or {}).get("service")
     if service:
         fill(service, port=443)
     names = spec.setdefault("names", {})

@@ -17,7 +17,6 @@ from jindou.control.api.rules.names import (
     duplicate,
     forbidden,
     invalid,
-    label,
     label_1035,
     required,
     subdomain,
@@ -61,7 +60,11 @@ def validate(crd: Object, old: Object | None) -> list[Fault]:
                 "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
             )
         )
-    found += versions(spec.get("versions") or [])
+    found += versions(spec.get("versions"))
+    if old is None and not any(one.get("storage") for one in spec.get("versions") or ()):
+        found.append(
+            invalid("status.storedVersions", None, "must have at least one stored version")
+        )
     found += conversion(spec.get("conversion") or {})
     if old is not None:
         found += changes(crd, old)
@@ -84,8 +87,7 @@ def names_faults(names: Mapping[str, Any]) -> list[Fault]:
     for part in ("plural", "singular", "kind", "listKind"):
         value = names.get(part, "")
         if not value:
-            if part in ("plural", "kind"):
-                found.append(required(f"{at}.{part}"))
+            found.append(required(f"{at}.{part}"))
             continue
         if wrong := label_1035(value.lower()):
             says = (
@@ -109,10 +111,10 @@ def names_faults(names: Mapping[str, Any]) -> list[Fault]:
     return found
 
 
-def versions(held: Sequence[Mapping[str, Any]]) -> list[Fault]:
+def versions(held: Sequence[Mapping[str, Any]] | None) -> list[Fault]:
     at = "spec.versions"
     if not held:
-        return [required(at, "must specify at least one version")]
+        return [invalid(at, held, "must have exactly one version marked as storage version")]
     found: list[Fault] = []
     said = [
         {k: v for k, v in version.items() if k in ("name", "served", "storage")} for version in held
@@ -125,8 +127,12 @@ def versions(held: Sequence[Mapping[str, Any]]) -> list[Fault]:
     for n, version in enumerate(held):
         place = f"{at}[{n}]"
         name = version.get("name", "")
-        if wrong := label(name) or label_1035(name):
+        if wrong := label_1035(name):
             found.append(invalid(f"{place}.name", name, wrong))
+            if name and not n:
+                found.append(invalid("spec.version", name, wrong))
+        if (version.get("schema") or {}).get("openAPIV3Schema") is None:
+            found.append(required(f"{place}.schema.openAPIV3Schema"))
         if version.get("deprecationWarning") and not version.get("deprecated"):
             found.append(
                 invalid(
@@ -175,7 +181,7 @@ def version_part(part: str, version: Mapping[str, Any], at: str) -> list[Fault]:
     document = (version.get("schema") or {}).get("openAPIV3Schema")
     if part == "schema":
         if document is None:
-            return [required(f"{at}.openAPIV3Schema", "schemas are required")]
+            return []  # told of the version
         return structure(document, f"{at}.openAPIV3Schema")
     if part == "additionalPrinterColumns":
         return columns(version.get(part) or (), at)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jindou.control.api import depth
 from jindou.objects.errors import Fault
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -38,9 +39,7 @@ LABEL_VALUE_SAYS = (
 
 
 def quoted(value: Any) -> str:
-    import orjson
-
-    return orjson.dumps(value).decode()
+    return depth.dumps(value).decode()
 
 
 def required(field: str, says: str = "") -> Fault:
@@ -52,7 +51,7 @@ def invalid(field: str, value: Any, says: str) -> Fault:
 
 
 def forbidden(field: str, says: str) -> Fault:
-    return Fault("FieldValueForbidden", f"Forbidden: {says}", field)
+    return Fault("FieldValueForbidden", f"Forbidden{': ' + says if says else ''}", field)
 
 
 def duplicate(field: str, value: Any) -> Fault:
@@ -130,6 +129,19 @@ def qualified(value: str) -> str:
     return "" if QUALIFIED.fullmatch(name) else QUALIFIED_SAYS
 
 
+def unqualified(field: str, value: str) -> list[Fault]:
+    """All that is wrong with such a name, which may be more than one thing."""
+    prefix, slash, name = value.rpartition("/")
+    says = []
+    if slash and (wrong := subdomain(prefix) if prefix else "prefix part must be non-empty"):
+        says.append(wrong if not prefix else f"prefix part {wrong}")
+    if wrong := qualified(name):
+        says.append(wrong)
+        if wrong != QUALIFIED_SAYS and not QUALIFIED.fullmatch(name):
+            says.append(QUALIFIED_SAYS)
+    return [invalid(field, value, one) for one in says]
+
+
 def label_value(value: str) -> str:
     if len(value) > 63:
         return "must be no more than 63 bytes"
@@ -139,8 +151,8 @@ def label_value(value: str) -> str:
 def labels(held: Mapping[str, Any] | None, field: str) -> list[Fault]:
     found = []
     for key, value in (held or {}).items():
-        if wrong := qualified(key):
-            found.append(invalid(field, key, wrong))
+        if qualified(key):
+            found += unqualified(field, key)
         if wrong := label_value(str(value)):
             found.append(invalid(field, value, wrong))
     return found

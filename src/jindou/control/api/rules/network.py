@@ -18,8 +18,10 @@ from jindou.control.api.rules.placement import label_selector
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
+IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 PORT = "must be between 1 and 65535, inclusive"
 PROTOCOLS = ("TCP", "UDP", "SCTP")
+WAYS = ("Ingress", "Egress")
 PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 
 
@@ -34,13 +36,15 @@ def _endpoints(obj: Object, kind: str) -> Iterator[Fault]:
     for n, endpoint in enumerate(obj.get("endpoints") or ()):
         field, addresses = f"endpoints[{n}].addresses", endpoint.get("addresses") or ()
         if not addresses:
-            yield required(field, "must contain at least 1 address")
+            yield required(field)
         for m, address in enumerate(addresses):
             if kind == "FQDN":
                 if wrong := subdomain(address):
                     yield invalid(f"{field}[{m}]", address, wrong)
-            elif _version(address) != kind:
-                yield invalid(f"{field}[{m}]", address, f"must be an {kind} address")
+            elif not (version := _version(address)):
+                yield invalid(f"{field}[{m}]", address, IP)
+            elif version != kind:
+                yield invalid(field, address, f"must be an {kind} address")
 
 
 def _version(address: str) -> str:
@@ -71,8 +75,8 @@ def network_policy(obj: Object) -> list[Fault]:
 def _network_policy(spec: Object) -> Iterator[Fault]:
     yield from label_selector(spec.get("podSelector"), "spec.podSelector")
     for n, kind in enumerate(spec.get("policyTypes") or ()):
-        if kind not in ("Egress", "Ingress"):
-            yield unsupported(f"spec.policyTypes[{n}]", kind, ("Egress", "Ingress"))
+        if kind not in WAYS:
+            yield unsupported(f"spec.policyTypes[{n}]", kind, WAYS, ordered=False)
     for way, peers in (("ingress", "from"), ("egress", "to")):
         for n, rule in enumerate(spec.get(way) or ()):
             for m, port in enumerate(rule.get("ports") or ()):
@@ -111,7 +115,9 @@ def ingress(obj: Object) -> list[Fault]:
 
 def _ingress(spec: Object) -> Iterator[Fault]:
     if not spec.get("rules") and not spec.get("defaultBackend"):
-        yield invalid("spec", spec, "either `defaultBackend` or `rules` must be specified")
+        yield invalid(
+            "spec", spec.get("rules"), "either `defaultBackend` or `rules` must be specified"
+        )
     if backend := spec.get("defaultBackend"):
         yield from _backend(backend, "spec.defaultBackend")
     for n, rule in enumerate(spec.get("rules") or ()):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from jindou.control.api.rules.names import (
     duplicate,
     forbidden,
     invalid,
+    label_value,
     labels,
     qualified,
+    quoted,
     required,
     unsupported,
 )
@@ -17,13 +20,18 @@ from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
 EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+KNOWN_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+ALL_KEYS = (
+    'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+)
+DECIMAL = "must be a valid decimal integer in canonical form"
 WHEN = ("DoNotSchedule", "ScheduleAnyway")
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
 def placement(spec: Object, at: str) -> Iterator[Fault]:
-    yield from _tolerations(spec.get("tolerations") or (), f"{at}.tolerations")
+    yield from tolerations(spec.get("tolerations") or (), f"{at}.tolerations")
     yield from _spreads(spec.get("topologySpreadConstraints") or (), f"{at}.topologySpreadConstraints")  # fmt: skip
     affinity = spec.get("affinity") or {}
     yield from _node_affinity(affinity.get("nodeAffinity") or {}, f"{at}.affinity.nodeAffinity")
@@ -31,16 +39,38 @@ def placement(spec: Object, at: str) -> Iterator[Fault]:
         yield from _pod_affinity(affinity.get(name) or {}, f"{at}.affinity.{name}")
 
 
-def _tolerations(tolerations: Iterable[Object], at: str) -> Iterator[Fault]:
-    for n, one in enumerate(tolerations):
-        effect = one.get("effect")
-        if effect and effect not in EFFECTS:
-            yield unsupported(f"{at}[{n}].effect", effect, EFFECTS)
-        elif one.get("tolerationSeconds") is not None and effect != "NoExecute":
+def tolerations(held: Iterable[Object], at: str) -> Iterator[Fault]:
+    for n, one in enumerate(held):
+        field, key, effect = f"{at}[{n}]", one.get("key") or "", one.get("effect") or ""
+        operator, value = one.get("operator") or "", one.get("value") or ""
+        if key and (wrong := qualified(key)):
+            yield invalid(f"{field}.key", key, wrong)
+        if not key and operator != "Exists":
+            yield invalid(f"{field}.operator", operator, ALL_KEYS)
+        if one.get("tolerationSeconds") is not None and effect != "NoExecute":
             says = "effect must be 'NoExecute' when `tolerationSeconds` is set"
-            yield invalid(f"{at}[{n}].effect", effect or "", says)
-        if one.get("key") and (wrong := qualified(one["key"])):
-            yield invalid(f"{at}[{n}].key", one["key"], wrong)
+            yield invalid(f"{field}.effect", effect, says)
+        match operator:
+            case "" | "Equal":
+                if wrong := label_value(value):
+                    yield invalid(f"{field}.operator", value, wrong)
+            case "Exists":
+                if value:
+                    says = "value must be empty when `operator` is 'Exists'"
+                    yield invalid(f"{field}.operator", value, says)
+            case "Gt" | "Lt":
+                yield from _number(value, f"{field}.value")
+            case _:
+                yield unsupported(f"{field}.operator", operator, ("Equal", "Exists"))
+        if effect and effect not in EFFECTS:
+            yield unsupported(f"{field}.effect", effect, KNOWN_EFFECTS, ordered=False)
+
+
+def _number(value: str, at: str) -> Iterator[Fault]:
+    if not re.fullmatch(r"-?[1-9][0-9]*|0", value):
+        yield invalid(at, value, DECIMAL)
+    elif not -(2**63) <= int(value) < 2**63:
+        yield invalid(at, value, f"strconv.ParseInt: parsing {quoted(value)}: value out of range")
 
 
 def _spreads(spreads: Iterable[Object], at: str) -> Iterator[Fault]:

@@ -30,7 +30,9 @@ from jindou.objects.kinds import Object
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 PULL = ("Always", "IfNotPresent", "Never")
-DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+RESTARTS = ("Always", "OnFailure", "Never")
+MESSAGES = ("File", "FallbackToLogsOnError")
 
 
 def validate(pod: Object) -> list[Fault]:
@@ -53,14 +55,11 @@ def spec(held: Object, at: str) -> list[Fault]:
             found += container_faults(container, field, volumes, part)
     for rule in (host_ports, pod_names, placement, pod_volumes, pod_security):
         found += rule(held, at)
-    if held.get("restartPolicy") not in (None, "Always", "OnFailure", "Never"):
-        found.append(
-            unsupported(
-                f"{at}.restartPolicy", held["restartPolicy"], ("Always", "OnFailure", "Never")
-            )
-        )
+    if held.get("restartPolicy") not in (None, *RESTARTS):
+        at_policy = f"{at}.restartPolicy"
+        found.append(unsupported(at_policy, held["restartPolicy"], RESTARTS, ordered=False))
     if held.get("dnsPolicy") not in (None, *DNS_POLICIES):
-        found.append(unsupported(f"{at}.dnsPolicy", held["dnsPolicy"], DNS_POLICIES))
+        found.append(unsupported(f"{at}.dnsPolicy", held["dnsPolicy"], DNS_POLICIES, ordered=False))
     if held.get("dnsPolicy") == "None" and not (held.get("dnsConfig") or {}).get("nameservers"):
         found.append(
             required(
@@ -85,28 +84,6 @@ def spec(held: Object, at: str) -> list[Fault]:
     if held.get("nodeName") and (wrong := subdomain(held["nodeName"])):
         found.append(invalid(f"{at}.nodeName", held["nodeName"], wrong))
     found += labels(held.get("nodeSelector"), f"{at}.nodeSelector")
-    for n, toleration in enumerate(held.get("tolerations") or ()):
-        operator = toleration.get("operator", "Equal") or "Equal"
-        if operator not in ("Equal", "Exists", "Gt", "Lt"):
-            found.append(
-                unsupported(f"{at}.tolerations[{n}].operator", operator, ("Equal", "Exists"))
-            )
-        if not toleration.get("key") and operator != "Exists":
-            found.append(
-                invalid(
-                    f"{at}.tolerations[{n}].operator",
-                    operator,
-                    'operator must be Exists when `key` is empty, which means "match all values and all keys"',
-                )
-            )
-        if operator == "Exists" and toleration.get("value"):
-            found.append(
-                invalid(
-                    f"{at}.tolerations[{n}].operator",
-                    toleration["value"],
-                    "value must be empty when `operator` is 'Exists'",
-                )
-            )
     return found
 
 
@@ -151,14 +128,9 @@ def container_faults(container: Object, at: str, volumes: set[str], part: str) -
         found.append(invalid(f"{at}.image", image, "must not have leading or trailing whitespace"))
     if container.get("imagePullPolicy") not in (None, *PULL):
         found.append(unsupported(f"{at}.imagePullPolicy", container["imagePullPolicy"], PULL))
-    if container.get("terminationMessagePolicy") not in (None, "File", "FallbackToLogsOnError"):
-        found.append(
-            unsupported(
-                f"{at}.terminationMessagePolicy",
-                container["terminationMessagePolicy"],
-                ("File", "FallbackToLogsOnError"),
-            )
-        )
+    policy = container.get("terminationMessagePolicy")
+    if policy not in (None, *MESSAGES):
+        found.append(unsupported(f"{at}.terminationMessagePolicy", policy, MESSAGES, ordered=False))
     found += port_faults(container.get("ports") or (), f"{at}.ports")
     found += env_faults(container.get("env") or (), f"{at}.env")
     paths: set[str] = set()

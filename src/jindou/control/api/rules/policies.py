@@ -6,9 +6,12 @@ from jindou.control.api.rules.names import (
     forbidden,
     invalid,
     label,
+    labels,
     required,
     unsupported,
 )
+from jindou.control.api.rules.placement import label_selector, tolerations
+from jindou.control.api.rules.workloads import amount
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import BadQuantity, parse
@@ -29,10 +32,12 @@ def priority_class(obj: Object) -> list[Fault]:
     elif value > HIGHEST:
         says = f"maximum allowed value of a user defined priority is {HIGHEST}"
         found.append(forbidden("value", says))
-    policy = obj.get("preemptionPolicy", POLICIES[1])
-    if policy not in POLICIES:
-        found.append(unsupported("preemptionPolicy", policy, POLICIES))
     return found
+
+
+def new_priority_class(obj: Object) -> list[Fault]:
+    policy = obj.get("preemptionPolicy", POLICIES[1])
+    return [] if policy in POLICIES else [unsupported("preemptionPolicy", policy, POLICIES)]
 
 
 def runtime_class(obj: Object) -> list[Fault]:
@@ -42,9 +47,24 @@ def runtime_class(obj: Object) -> list[Fault]:
         found.append(required("handler"))
     elif wrong := label(handler):
         found.append(invalid("handler", handler, wrong))
+    scheduling = obj.get("scheduling") or {}
+    found += tolerations(scheduling.get("tolerations") or (), "scheduling.tolerations")
+    found += labels(scheduling.get("nodeSelector"), "scheduling.nodeSelector")
     fixed = (obj.get("overhead") or {}).get("podFixed") or {}
     found += quantities(fixed, "overhead.podFixed")
     return found
+
+
+def disruption_budget(obj: Object) -> list[Fault]:
+    spec = obj.get("spec") or {}
+    if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
+        return [invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")]
+    found = [
+        fault
+        for name in ("minAvailable", "maxUnavailable")
+        for fault in amount(spec.get(name), f"spec.{name}")
+    ]
+    return [*found, *label_selector(spec.get("selector"), "spec.selector")]
 
 
 def quantities(held: Object, at: str) -> list[Fault]:

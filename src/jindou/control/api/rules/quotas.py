@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jindou.control.api.rules.names import duplicate, forbidden, invalid, qualified, required
+from jindou.control.api.rules.names import (
+    duplicate,
+    forbidden,
+    invalid,
+    qualified,
+    required,
+    unqualified,
+)
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import BadQuantity, canonical, parse
@@ -132,8 +139,8 @@ def limit_range(obj: Object) -> list[Fault]:
     seen: set[str] = set()
     for n, item in enumerate((obj.get("spec") or {}).get("limits") or ()):
         at, kind = f"spec.limits[{n}]", item.get("type", "")
-        if wrong := qualified(kind):
-            found.append(invalid(f"{at}.type", kind, wrong))
+        if qualified(kind):
+            found += unqualified(f"{at}.type", kind)
         elif "/" not in kind and kind not in LIMITED:
             says = "must be a standard limit type or fully qualified"
             found.append(invalid(f"{at}.type", kind, says))

@@ -17,7 +17,7 @@ from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
 GROUP = "rbac.authorization.k8s.io"
-SUBJECTS = ("Group", "ServiceAccount", "User")
+SUBJECTS = ("ServiceAccount", "User", "Group")
 
 
 def role(obj: Object) -> list[Fault]:
@@ -65,7 +65,7 @@ def rules(held: Sequence[Object], namespaced: bool) -> list[Fault]:
         at = f"rules[{n}]"
         paths = rule.get("nonResourceURLs")
         if not rule.get("verbs"):
-            found.append(required(f"{at}.verbs", "verbs must contain at least one value"))
+            found.append(required(f"{at}.verbs"))
         if paths:
             if namespaced:
                 says = "namespaced rules cannot apply to non-resource URLs"
@@ -84,7 +84,7 @@ def rules(held: Sequence[Object], namespaced: bool) -> list[Fault]:
 
 
 def role_binding(obj: Object) -> list[Fault]:
-    return binding(obj, ("ClusterRole", "Role"), namespaced=True)
+    return binding(obj, ("Role", "ClusterRole"), namespaced=True)
 
 
 def cluster_role_binding(obj: Object) -> list[Fault]:
@@ -97,7 +97,7 @@ def binding(obj: Object, kinds: Sequence[str], namespaced: bool) -> list[Fault]:
     if ref.get("apiGroup") != GROUP:
         found.append(unsupported("roleRef.apiGroup", ref.get("apiGroup", ""), (GROUP,)))
     if ref.get("kind") not in kinds:
-        found.append(unsupported("roleRef.kind", ref.get("kind", ""), kinds))
+        found.append(unsupported("roleRef.kind", ref.get("kind", ""), kinds, ordered=False))
     if not ref.get("name"):
         found.append(required("roleRef.name"))
     elif wrong := path_segment(ref["name"]):
@@ -115,7 +115,7 @@ def subject_faults(subject: Object, at: str, namespaced: bool) -> list[Fault]:
     elif kind == "ServiceAccount" and (wrong := subdomain(subject["name"])):
         found.append(invalid(f"{at}.name", subject["name"], wrong))
     if kind not in SUBJECTS:
-        return [*found, unsupported(f"{at}.kind", kind, SUBJECTS)]
+        return [*found, unsupported(f"{at}.kind", kind, SUBJECTS, ordered=False)]
     allowed = "" if kind == "ServiceAccount" else GROUP
     if group != allowed:
         found.append(unsupported(f"{at}.apiGroup", group, (allowed,)))

@@ -68,7 +68,8 @@ def structure(document: Any, at: str) -> list[Fault]:
         return found
     kind = document.get("type", "")
     if not kind:
-        found.append(required(f"{at}.type", "must not be empty at the root"))
+        if not document.get("x-kubernetes-preserve-unknown-fields"):
+            found.append(required(f"{at}.type", "must not be empty at the root"))
     elif kind != "object":
         found.append(invalid(f"{at}.type", kind, "must be object at the root"))
     if document.get("nullable"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jindou.control.api.rules.claims import MODES
+from jindou.control.api.rules.claims import MODES, provisioner
 from jindou.control.api.rules.names import (
     QUALIFIED_SAYS,
     duplicate,
@@ -16,11 +16,13 @@ from jindou.control.api.rules.names import (
     too_long,
     unsupported,
 )
-from jindou.control.api.rules.updates import NOT_SOURCE
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
 DRIVER = 63  # bytes of a driver's name
+NODE = 256  # characters of a node's name for a driver
+GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
+LIFECYCLES = ("Persistent", "Ephemeral")
 RECLAIM = ("Delete", "Recycle", "Retain")
 NEEDED = (
     ("nfs", "server"),
@@ -29,6 +31,12 @@ NEEDED = (
     ("csi", "driver"),
     ("csi", "volumeHandle"),
 )
+NOT_SOURCE = frozenset(
+    {
+        "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
+        "storageClassName", "volumeAttributesClassName", "volumeMode",
+    }
+)  # fmt: skip
 ONE_SOURCE = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
 
 
@@ -73,13 +81,6 @@ def _volume(spec: Object) -> Iterator[Fault]:
         yield invalid("spec.storageClassName", name, wrong)
 
 
-def provisioner(name: str) -> list[Fault]:
-    if not name:
-        return [required("provisioner")]
-    wrong = qualified(name.lower())
-    return [invalid("provisioner", name.lower(), wrong)] if wrong else []
-
-
 def driver_name(name: str, at: str) -> Iterator[Fault]:
     if not name:
         yield required(at)
@@ -88,6 +89,51 @@ def driver_name(name: str, at: str) -> Iterator[Fault]:
         yield too_long(at, DRIVER)
     if wrong := subdomain(name.lower()):
         yield invalid(at, name, wrong)
+
+
+def driver(obj: Object) -> list[Fault]:
+    return list(_driver(obj.get("spec") or {}))
+
+
+def _driver(spec: Object) -> Iterator[Fault]:
+    policy = spec.get("fsGroupPolicy")
+    if policy is not None and policy not in GROUP_POLICIES:
+        yield unsupported("spec.fsGroupPolicy", policy, GROUP_POLICIES)
+    seen: set[str] = set()
+    for n, wish in enumerate(spec.get("tokenRequests") or ()):
+        at, audience = f"spec.tokenRequests[{n}]", wish.get("audience") or ""
+        if audience in seen:
+            yield duplicate(f"{at}.audience", audience)
+            continue
+        seen.add(audience)
+        seconds = wish.get("expirationSeconds")
+        if seconds is not None and seconds < 600:
+            says = "may not specify a duration less than 10 minutes"
+            yield invalid(f"{at}.expirationSeconds", seconds, says)
+        if seconds is not None and seconds > 2**32:
+            says = "may not specify a duration larger than 2^32 seconds"
+            yield invalid(f"{at}.expirationSeconds", seconds, says)
+    for mode in spec.get("volumeLifecycleModes") or ():
+        if mode not in LIFECYCLES:
+            yield unsupported("spec.volumeLifecycleModes", mode, LIFECYCLES, ordered=False)
+    period = spec.get("nodeAllocatableUpdatePeriodSeconds")
+    if period is not None and period < 10:
+        says = "must be greater than or equal to 10 seconds"
+        yield invalid("spec.nodeAllocatableUpdatePeriodSeconds", period, says)
+
+
+def csi_node_update(obj: Object, old: Object) -> Iterator[Fault]:
+    """What a driver said of a node stays; only how many volumes it takes may change."""
+    before = {one.get("name"): one for one in (old.get("spec") or {}).get("drivers") or ()}
+    for one in (obj.get("spec") or {}).get("drivers") or ():
+        known = before.get(one.get("name"))
+        if known is not None and _fixed(known) != _fixed(one):
+            yield invalid("spec.drivers", _fixed(one), "field is immutable")
+
+
+def _fixed(driver: Object) -> Object:
+    keys = driver.get("topologyKeys")
+    return {"Name": driver.get("name"), "NodeID": driver.get("nodeID"), "TopologyKeys": keys, "Allocatable": None}  # fmt: skip
 
 
 def csi_node(obj: Object) -> list[Fault]:
@@ -102,8 +148,15 @@ def _drivers(drivers: Sequence[Object]) -> Iterator[Fault]:
         if name and name in seen:
             yield duplicate(f"{at}.name", name)
         seen.add(name)
-        if not driver.get("nodeID"):
+        node = driver.get("nodeID") or ""
+        if not node:
             yield required(f"{at}.nodeID")
+        elif len(node) > NODE:
+            yield invalid(f"{at}.nodeID", node, f"must be {NODE} characters or less")
+        count = (driver.get("allocatable") or {}).get("count")
+        if count is not None and count < 0:
+            says = "must be greater than or equal to 0"
+            yield invalid(f"{at}.allocatable.count", count, says)
         keys: set[str] = set()
         for key in driver.get("topologyKeys") or ():
             if not key:
@@ -138,7 +191,7 @@ def _attachment(spec: Object) -> Iterator[Fault]:
 
 
 def attributes_class(obj: Object) -> list[Fault]:
-    found = list(driver_name(obj.get("driverName") or "", "driverName"))
+    found = provisioner(obj.get("driverName") or "", "driverName")
     if not obj.get("parameters"):
         found.append(required("parameters", "must contain at least one key/value pair"))
     return found

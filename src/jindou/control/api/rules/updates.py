@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jindou.control.api.rules import batch
+from jindou.control.api.rules import addresses, batch, claims, nodes, storage
 from jindou.control.api.rules.names import forbidden, invalid
 from jindou.control.api.rules.pod_updates import pod_update
 from jindou.objects.errors import Fault
@@ -34,16 +34,23 @@ IMMUTABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("apps", "ControllerRevision"): ("data",),
     ("node.k8s.io", "RuntimeClass"): ("handler",),
     ("networking.k8s.io", "IngressClass"): ("spec.controller",),
-    ("storage.k8s.io", "VolumeAttributesClass"): ("driverName", "parameters"),
     ("storage.k8s.io", "CSIDriver"): ("spec.attachRequired", "spec.volumeLifecycleModes"),
     ("storage.k8s.io", "CSIStorageCapacity"): ("nodeTopology", "storageClassName"),
     ("storage.k8s.io", "VolumeAttachment"): ("spec",),
     ("networking.k8s.io", "IPAddress"): ("spec.parentRef",),
     ("", "PersistentVolume"): ("spec.volumeMode",),
 }
+UNSHOWN = frozenset(
+    {
+        *(("storage.k8s.io", name) for name in ("StorageClass", "VolumeAttachment")),
+        ("discovery.k8s.io", "EndpointSlice"), ("node.k8s.io", "RuntimeClass"),
+        ("networking.k8s.io", "IPAddress"),
+    }
+)  # fmt: skip
+"""Kinds of which the original does not say what was wanted instead."""
+TEXTS = frozenset({"spec.controller"})
 ROLE_SAYS = "cannot change roleRef"
 PLACES = {"spec.volumeMode": "volumeMode", "spec.attachRequired": "spec.attachedRequired"}
-CLAIM_MAY = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 
 
 def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
@@ -53,7 +60,10 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
         new_value, old_value = _at(obj, path), _at(old, path)
         if (new_value or None) != (old_value or None):
             says = ROLE_SAYS if path == "roleRef" else "field is immutable"
-            found.append(invalid(PLACES.get(path, path), new_value, says))
+            shown = None if place in UNSHOWN else new_value
+            if path in TEXTS:
+                shown = shown or ""
+            found.append(invalid(PLACES.get(path, path), shown, says))
     if place == ("", "ResourceQuota"):
         scopes, before = ((one.get("spec") or {}).get("scopes") or [] for one in (obj, old))
         if set(scopes) != set(before):
@@ -79,9 +89,19 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
             if (obj.get(part) or {}) != (old.get(part) or {}):
                 found.append(forbidden(part, "field is immutable when `immutable` is set"))
     elif place == ("", "PersistentVolumeClaim"):
-        may = ("resources", "volumeName", "volumeAttributesClassName")
-        same = _without(obj.get("spec"), may) == _without(old.get("spec"), may)
-        found += [] if same else [forbidden("spec", CLAIM_MAY)]
+        found += claims.claim_update(obj, old)
+    elif place == ("storage.k8s.io", "CSINode"):
+        found += storage.csi_node_update(obj, old)
+    elif place == ("networking.k8s.io", "ServiceCIDR"):
+        found += addresses.service_cidr_update(obj, old)
+    elif place == ("storage.k8s.io", "VolumeAttributesClass"):
+        for name in ("driverName", "parameters"):
+            if (obj.get(name) or None) != (old.get(name) or None):
+                found.append(forbidden(name, f"updates to {name} are forbidden."))
+    elif place == ("events.k8s.io", "Event"):
+        found += addresses.event_update(obj, old)
+    elif place == ("", "Node"):
+        found += nodes.node_update(obj, old)
     for name in ("finalizers",):
         added = set(obj["metadata"].get(name) or ()) - set(old["metadata"].get(name) or ())
         if added and old["metadata"].get("deletionTimestamp"):
@@ -96,17 +116,9 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
     return found
 
 
-NOT_SOURCE = frozenset(
-    {
-        "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
-        "storageClassName", "volumeAttributesClassName", "volumeMode",
-    }
-)  # fmt: skip
-
-
 def _source(spec: Object) -> Object:
     """Of a PersistentVolume: where its bytes are."""
-    return {name: held for name, held in spec.items() if name not in NOT_SOURCE}
+    return {name: held for name, held in spec.items() if name not in storage.NOT_SOURCE}
 
 
 def _at(obj: Object, path: str) -> Any:
@@ -114,10 +126,6 @@ def _at(obj: Object, path: str) -> Any:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
-
-
-def _without(spec: Object | None, names: tuple[str, ...]) -> Object:
-    return {name: held for name, held in (spec or {}).items() if name not in names}
 
 
 def service(obj: Object, old: Object) -> list[Fault]:

@@ -17,8 +17,10 @@ from jindou.control.api.rules import (
     batch,
     certificates,
     claims,
+    flow_control,
     names,
     network,
+    nodes,
     pods,
     policies,
     quotas,
@@ -29,7 +31,14 @@ from jindou.control.api.rules import (
     webhooks,
     workloads,
 )
-from jindou.control.api.rules.names import invalid, labels, qualified, required, too_long
+from jindou.control.api.rules.names import (
+    invalid,
+    labels,
+    qualified,
+    required,
+    too_long,
+    unqualified,
+)
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Kind, Object
 
@@ -79,7 +88,6 @@ RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
     ("", "Event"): addresses.event,
     ("events.k8s.io", "Event"): addresses.event,
     ("networking.k8s.io", "IPAddress"): addresses.ip_address,
-    ("networking.k8s.io", "ServiceCIDR"): addresses.service_cidr,
     ("networking.k8s.io", "IngressClass"): addresses.ingress_class,
     ("coordination.k8s.io", "Lease"): addresses.lease,
     ("storage.k8s.io", "CSINode"): storage.csi_node,
@@ -87,11 +95,24 @@ RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
     ("storage.k8s.io", "VolumeAttachment"): storage.attachment,
     ("storage.k8s.io", "VolumeAttributesClass"): storage.attributes_class,
     ("storage.k8s.io", "StorageClass"): claims.storage_class,
-    ("policy", "PodDisruptionBudget"): claims.disruption_budget,
+    ("policy", "PodDisruptionBudget"): policies.disruption_budget,
+    (flow_control.GROUP, "FlowSchema"): flow_control.flow_schema,
+    (flow_control.GROUP, "PriorityLevelConfiguration"): flow_control.priority_level,
+    ("", "Node"): nodes.node,
+    ("storage.k8s.io", "CSIDriver"): storage.driver,
     ("autoscaling", "HorizontalPodAutoscaler"): autoscaling.autoscaler,
     (WEBHOOKS, "MutatingWebhookConfiguration"): webhooks.configuration,
     (WEBHOOKS, "ValidatingWebhookConfiguration"): webhooks.configuration,
 }
+
+
+NEW_RULES: dict[tuple[str, str], Callable[[Object], list[Fault]]] = {
+    ("events.k8s.io", "Event"): addresses.new_event,
+    ("apps", "StatefulSet"): workloads.new_stateful_set,
+    ("networking.k8s.io", "ServiceCIDR"): addresses.service_cidr,
+    ("scheduling.k8s.io", "PriorityClass"): policies.new_priority_class,
+}
+"""What only a new object has to say."""
 
 
 def validate(kind: Kind, obj: Object, old: Object | None) -> list[Fault]:
@@ -102,6 +123,8 @@ def validate(kind: Kind, obj: Object, old: Object | None) -> list[Fault]:
         found += rule(obj)
     if old is not None:
         found += updates.validate(kind, obj, old)
+    elif (rule := NEW_RULES.get((kind.group, kind.name))) is not None:
+        found += rule(obj)
     return found
 
 
@@ -157,17 +180,16 @@ def metadata(kind: Kind, obj: Object, old: Object | None) -> list[Fault]:
                 f'Only one reference can have Controller set to true. Found "true" in references for {told}',
             )
         )
-    for finalizer in meta.get("finalizers") or ():
-        if wrong := qualified(finalizer):
-            found.append(invalid("metadata.finalizers", finalizer, wrong))
-        elif "/" not in finalizer and finalizer not in (
+    for n, finalizer in enumerate(meta.get("finalizers") or ()):
+        found += unqualified("metadata.finalizers", finalizer)
+        if "/" not in finalizer and finalizer not in (
             "orphan",
             "foregroundDeletion",
             "kubernetes",
         ):
             found.append(
                 invalid(
-                    "metadata.finalizers",
+                    f"metadata.finalizers[{n}]",
                     finalizer,
                     "name is neither a standard finalizer name nor is it fully qualified",
                 )

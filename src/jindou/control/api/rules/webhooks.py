@@ -221,7 +221,8 @@ def webhook_url(url: str, at: str) -> list[Fault]:
 
 
 def service_reference(service: Object, at: str) -> list[Fault]:
-    found = [required(f"{at}.{part}") for part in ("name", "namespace") if not service.get(part)]
+    swapped = (("name", "namespace"), ("namespace", "name"))  # as the original tells them
+    found = [required(f"{at}.{told}") for part, told in swapped if not service.get(part)]
     port = service.get("port")
     if port is not None and not 1 <= port <= 65535:
         says = "port is not valid: must be between 1 and 65535, inclusive"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jindou.control.api.rules import pods
+from jindou.control.api.rules.claims import claim_spec
 from jindou.control.api.rules.names import invalid, label, required, unsupported
+from jindou.control.api.rules.placement import label_selector
 from jindou.objects import selectors
 from jindou.objects.errors import CloudError, Fault
 from jindou.objects.kinds import Object
@@ -29,18 +31,9 @@ def selected(spec: Object, kind: str = "deployment") -> list[Fault]:
         return [required("spec.selector"), unmatched] if kind != "daemonset" else [unmatched]
     if kind != "job" and not held.get("matchLabels") and not held.get("matchExpressions"):
         return [invalid("spec.selector", held, f"empty selector is invalid for {kind}")]
-    found: list[Fault] = []
-    for n, expression in enumerate(held.get("matchExpressions") or ()):
-        if expression.get("operator") not in selectors.OPERATORS:
-            found.append(
-                unsupported(
-                    f"spec.selector.matchExpressions[{n}].operator",
-                    expression.get("operator", ""),
-                    ("In", "NotIn", "Exists", "DoesNotExist"),
-                )
-            )
+    found = list(label_selector(held, "spec.selector"))
     if found:
-        return found
+        return [*found, invalid("spec.selector", held, "invalid label selector")]
     try:
         selector = selectors.from_object(held)
     except (CloudError, KeyError):
@@ -78,7 +71,8 @@ def deployment(obj: Object) -> list[Fault]:
     strategy = spec.get("strategy") or {}
     kind = strategy.get("type", "RollingUpdate")
     if kind not in ("Recreate", "RollingUpdate"):
-        found.append(unsupported("spec.strategy.type", kind, ("Recreate", "RollingUpdate")))
+        shown = {"Type": kind, "RollingUpdate": strategy.get("rollingUpdate")}
+        found.append(unsupported("spec.strategy", shown, ("Recreate", "RollingUpdate")))
     if kind == "Recreate" and strategy.get("rollingUpdate") is not None:
         found.append(
             Fault(
@@ -127,7 +121,7 @@ def amount(value: object, at: str) -> list[Fault]:
 
 def stateful_set(obj: Object) -> list[Fault]:
     spec = obj.get("spec") or {}
-    found = counted(spec, "replicas", "minReadySeconds", "revisionHistoryLimit")
+    found = counted(spec, "replicas", "minReadySeconds")
     found += [*selected(spec, "statefulset"), *restart_policy(spec, ("Always",))]
     found += pods.template(_with_claims(spec), "spec.template")
     management = spec.get("podManagementPolicy", "OrderedReady")
@@ -153,9 +147,18 @@ def stateful_set(obj: Object) -> list[Fault]:
     for name, policy in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
         if policy not in ("Retain", "Delete"):
             at = f"spec.persistentVolumeClaimRetentionPolicy.{name}"
-            found.append(unsupported(at, policy, ("Retain", "Delete")))
+            found.append(unsupported(at, policy, ("Retain", "Delete"), ordered=False))
     if spec.get("serviceName") and (wrong := label(spec["serviceName"])):
         found.append(invalid("spec.serviceName", spec["serviceName"], wrong))
+    return found
+
+
+def new_stateful_set(obj: Object) -> list[Fault]:
+    """What is not judged again: claims can't change, and old revisions are kept as they are."""
+    spec = obj.get("spec") or {}
+    found = counted(spec, "revisionHistoryLimit")
+    for n, held in enumerate(spec.get("volumeClaimTemplates") or ()):
+        found += claim_spec(held.get("spec") or {}, f"spec.volumeClaimTemplates[{n}].spec")
     return found
 
 
@@ -166,7 +169,9 @@ def _with_claims(spec: Object) -> Object:
     if not claims:
         return template
     held = template.get("spec") or {}
-    volumes = [{"name": n, "persistentVolumeClaim": {"claimName": n}} for n in claims]
+    volumes = [
+        {"name": n, "persistentVolumeClaim": {"claimName": n}} for n in dict.fromkeys(claims)
+    ]
     volumes += [one for one in held.get("volumes") or () if one.get("name") not in claims]
     return {**template, "spec": {**held, "volumes": volumes}}
 

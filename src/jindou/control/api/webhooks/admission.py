@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import orjson
 
-from jindou.control.api import status
+from jindou.control.api import depth, status
 from jindou.control.api.access.guard import Access
 from jindou.control.api.admission import matching, plugins
 from jindou.control.api.admission.chain import Chain, Place, Review
@@ -212,7 +212,7 @@ class Webhooks:
         uid = str(uuid.uuid4())
         try:
             version = reviews.version_for(hook.versions)
-            body = orjson.dumps(
+            body = depth.dumps(
                 reviews.question(
                     uid, version, review, asking.resource, asking.kind, shown.object, shown.old
                 )

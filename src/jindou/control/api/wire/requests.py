@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
-import orjson
-
 from jindou.control.api import status
 from jindou.control.api.access import reviews
 from jindou.control.api.access.guard import Access, User
@@ -123,7 +121,7 @@ class Requests:
         return answer
 
     def _failure(self, error: Exception, request: Request) -> Response:
-        if isinstance(error, (RecursionError, orjson.JSONEncodeError)):
+        if isinstance(error, RecursionError):
             error = BadRequest("the object is nested too deeply")
         if not isinstance(error, (CloudError, StoreFailed, Forgotten)):
             self._report(error, request)
