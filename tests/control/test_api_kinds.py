@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from jindou.control.api.resources.protobuf import MAGIC
 from jindou.transport import Peer
@@ -208,13 +213,23 @@ def test_clients_clear_managed_fields_as_kubectl_does_when_it_migrates():
     on_api(scenario)
 
 
+def signing_request():
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    signed = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
+
+
 def test_a_signing_request_is_approved_apart():
     async def scenario(api):
         url = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
-        spec = {"request": "eA==", "signerName": "example.com/x", "usages": ["client auth"]}
+        spec = {
+            "request": signing_request(),
+            "signerName": "example.com/x",
+            "usages": ["client auth"],
+        }
         made = (await api.ask("POST", url, {"metadata": {"name": "c"}, "spec": spec})).json
         condition = {"type": "Approved", "status": "True", "reason": "Because", "message": "yes"}
-        made["status"] = {"conditions": [condition], "certificate": "eA=="}
+        made["status"] = {"conditions": [condition], "certificate": spec["request"]}
         put = (await api.ask("PUT", f"{url}/c/approval", made)).json
         assert put["status"]["conditions"][0]["type"] == "Approved"
         assert "certificate" not in put["status"]
