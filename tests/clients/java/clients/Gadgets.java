@@ -78,7 +78,8 @@ final class Gadgets {
 
     private static boolean established(CustomResourceDefinition definition) {
         return definition.getStatus() != null && definition.getStatus().getConditions().stream()
-                .anyMatch(one -> one.getType().equals("Established") && one.getStatus().equals("True"));
+                .filter(one -> one.getType().equals("Established"))
+                .anyMatch(one -> one.getStatus().equals("True"));
     }
 
     private void used() {
@@ -107,7 +108,8 @@ final class Gadgets {
 
         made.getMetadata().setManagedFields(null);
         refused(409, () -> gadgets.resource(made).updateStatus());
-        var generic = client.genericKubernetesResources("java.example.com/v1", "Gadget").inNamespace(namespace);
+        var generic = client.genericKubernetesResources("java.example.com/v1", "Gadget")
+                .inNamespace(namespace);
         same(generic.withName("g").get().get("spec", "size"), 5);
         gadgets.withName("g").edit(held -> {
             held.addFinalizer("java.example.com/last");

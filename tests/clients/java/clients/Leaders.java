@@ -50,7 +50,9 @@ final class Leaders {
                 .withRetryPeriod(Duration.ofMillis(200))
                 .withReleaseOnCancel()
                 .withLeaderCallbacks(new LeaderCallbacks(
-                        () -> told.add(name + " leads"), () -> told.add(name + " stops"), leader -> { }))
+                        () -> told.add(name + " leads"),
+                        () -> told.add(name + " stops"),
+                        leader -> { }))
                 .build()).build().start();
     }
 }

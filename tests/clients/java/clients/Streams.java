@@ -36,8 +36,8 @@ final class Streams {
         pod.waitUntilReady(30, TimeUnit.SECONDS);
         same(pod.getLog(), "started\n");
         try (LogWatch log = pod.watchLog();
-                var lines = new BufferedReader(new InputStreamReader(log.getOutput(), StandardCharsets.UTF_8))) {
-            same(lines.readLine(), "started");
+                var text = new InputStreamReader(log.getOutput(), StandardCharsets.UTF_8)) {
+            same(new BufferedReader(text).readLine(), "started");
         }
         executed();
         copied();
@@ -65,7 +65,8 @@ final class Streams {
     /** As the client's own upload does it: send all, close at once, and then look. */
     private void copied() throws Exception {
         byte[] sent = "copied ".repeat(100_000).getBytes(StandardCharsets.UTF_8);
-        try (ExecWatch exec = pod.redirectingInput().exec("sh", "-c", "cat > /tmp/whole && mv /tmp/whole /tmp/sent")) {
+        var keeps = "cat > /tmp/whole && mv /tmp/whole /tmp/sent";
+        try (ExecWatch exec = pod.redirectingInput().exec("sh", "-c", keeps)) {
             exec.getInput().write(sent);
             exec.getInput().close();
         }

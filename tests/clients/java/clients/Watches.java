@@ -6,7 +6,6 @@ import static clients.Main.holds;
 import static clients.Main.same;
 
 import io.fabric8.kubernetes.api.model.ConfigMap;
-import io.fabric8.kubernetes.api.model.ConfigMapBuilder;
 import io.fabric8.kubernetes.api.model.ConfigMapList;
 import io.fabric8.kubernetes.api.model.ListOptionsBuilder;
 import io.fabric8.kubernetes.client.KubernetesClient;
@@ -61,10 +60,9 @@ final class Watches {
         try (Watch watch = maps.withLabel("x", "y").watch(since, new Ear(told))) {
             heard(told, "ADDED after");
             same(told.poll(1500, TimeUnit.MILLISECONDS), null); // longer than one watch lasts
-            maps.withName("after").edit(held -> new ConfigMapBuilder(held).addToData("k", "w").build());
+            maps.withName("after").patch("{\"data\": {\"k\": \"w\"}}");
             heard(told, "MODIFIED after");
-            maps.withName("after").edit(
-                    held -> new ConfigMapBuilder(held).editMetadata().withLabels(null).endMetadata().build());
+            maps.withName("after").patch("{\"metadata\": {\"labels\": null}}");
             heard(told, "DELETED after");
             maps.withName("before").delete();
             heard(told, "DELETED before");
@@ -78,7 +76,8 @@ final class Watches {
         }
         List<String> held = new CopyOnWriteArrayList<>();
         String version = maps.withLabel("x", "y")
-                .streamingList(map -> held.add(map.getMetadata().getName())).get(20, TimeUnit.SECONDS);
+                .streamingList(map -> held.add(map.getMetadata().getName()))
+                .get(20, TimeUnit.SECONDS);
         same(held.stream().sorted().toList(), List.of("a", "b", "c"));
         holds(!version.isEmpty(), version);
         maps.withLabel("x", "y").delete();

@@ -66,9 +66,11 @@ final class Writes {
     private void written() {
         ConfigMap made = maps.resource(configMap("written", "k", "v")).create();
         holds(made.getMetadata().getUid() != null, made);
-        same(made.getMetadata().getManagedFields().get(0).getManager(), "fabric8-kubernetes-client");
+        ManagedFieldsEntry owner = made.getMetadata().getManagedFields().get(0);
+        same(owner.getManager(), "fabric8-kubernetes-client");
         ConfigMap twice = configMap("written", "k", "v");
-        same(refused(409, () -> maps.resource(twice).create()).getStatus().getReason(), "AlreadyExists");
+        KubernetesClientException refusal = refused(409, () -> maps.resource(twice).create());
+        same(refusal.getStatus().getReason(), "AlreadyExists");
 
         ConfigMap edited = maps.withName("written").edit(
                 held -> new ConfigMapBuilder(held).addToData("l", "m").build());
@@ -81,7 +83,8 @@ final class Writes {
         String version = made.getMetadata().getResourceVersion();
         refused(409, () -> maps.resource(old).lockResourceVersion(version).delete());
 
-        same(maps.withName("written").getAsPartialObjectMetadata().getKind(), "PartialObjectMetadata");
+        var metadata = maps.withName("written").getAsPartialObjectMetadata();
+        same(metadata.getKind(), "PartialObjectMetadata");
         Table table = maps.withName("written").getAsTable();
         same(table.getColumnDefinitions().get(1).getName(), "Data");
         same(table.getRows().get(0).getCells().get(1).toString(), "1");
@@ -110,9 +113,11 @@ final class Writes {
         maps.resource(one).fieldManager("one").serverSideApply();
         KubernetesClientException refusal = refused(
                 409, () -> maps.resource(two).fieldManager("two").serverSideApply());
-        same(refusal.getStatus().getDetails().getCauses().get(0).getReason(), "FieldManagerConflict");
-        holds(refusal.getMessage().contains("conflict with \"one\": .data.k"), refusal.getMessage());
-        ConfigMap forced = maps.resource(two).fieldManager("two").forceConflicts().serverSideApply();
+        var cause = refusal.getStatus().getDetails().getCauses().get(0);
+        same(cause.getReason(), "FieldManagerConflict");
+        holds(refusal.getMessage().contains("conflict with \"one\": .data.k"), refusal);
+        ConfigMap forced =
+                maps.resource(two).fieldManager("two").forceConflicts().serverSideApply();
         same(forced.getData(), Map.of("k", "w"));
         List<String> owners = forced.getMetadata().getManagedFields().stream()
                 .map(ManagedFieldsEntry::getManager).sorted().toList();
@@ -150,13 +155,15 @@ final class Writes {
         var deployments = client.apps().deployments().inNamespace(namespace);
         deployments.withName("web").scale(2);
         Deployment ready = deployments.withName("web").waitUntilCondition(
-                web -> web.getStatus() != null && Integer.valueOf(2).equals(web.getStatus().getReadyReplicas()),
+                web -> web.getStatus() != null
+                        && Integer.valueOf(2).equals(web.getStatus().getReadyReplicas()),
                 30, TimeUnit.SECONDS);
         same(ready.getSpec().getReplicas(), 2);
         deployments.withName("web").rolling().updateImage(Map.of("web", "web:2"));
         var pods = client.pods().inNamespace(namespace).withLabel("app", "web");
         Pod pod = pods.waitUntilCondition(
-                held -> held.getSpec().getContainers().get(0).getImage().equals("web:2"), 30, TimeUnit.SECONDS);
+                held -> held.getSpec().getContainers().get(0).getImage().equals("web:2"),
+                30, TimeUnit.SECONDS);
         holds(client.pods().resource(pod).evict(), "evicted");
         manifest.withGracePeriod(0).delete();
         same(client.services().inNamespace(namespace).withName("web").get(), null);
@@ -164,11 +171,12 @@ final class Writes {
 
     private void discovered() {
         holds(client.supports(Deployment.class), "Deployments");
-        holds(client.hasApiGroup("apps", true) && !client.hasApiGroup("apps.example.com", true), "groups");
+        holds(client.hasApiGroup("apps", true), "apps");
+        holds(!client.hasApiGroup("apps.example.com", true), "no such group");
         holds(client.getApiResources("apps/v1").getResources().stream()
                 .anyMatch(kind -> kind.getName().equals("deployments/scale")), "scale");
         holds(client.rootPaths().getPaths().contains("/apis/apps/v1"), "paths");
-        same(client.genericKubernetesResources("v1", "Node").list().getItems().get(0).getMetadata().getName(),
-                "here");
+        var node = client.genericKubernetesResources("v1", "Node").list().getItems().get(0);
+        same(node.getMetadata().getName(), "here");
     }
 }
