@@ -130,11 +130,19 @@ def test_pykube(pretended, namespace):
     pykube.Pod(api, body).create()
     pods = pykube.Pod.objects(api).filter(namespace=namespace, selector={"app": "p"})
     assert [pod.name for pod in pods] == ["p"]
-    pod = pods.get(name="p")
-    pod.labels["colour"] = "red"
-    pod.update()
-    assert pykube.Pod.objects(api, namespace=namespace).get(name="p").labels["colour"] == "red"
+    held = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "c", "namespace": namespace},
+    }
+    pykube.ConfigMap(api, held).create()
+    settings = pykube.ConfigMap.objects(api).filter(namespace=namespace).get(name="c")
+    settings.labels["colour"] = "red"
+    settings.update()  # with its version: of a Pod, the node would write the status in between
+    assert (
+        pykube.ConfigMap.objects(api, namespace=namespace).get(name="c").labels["colour"] == "red"
+    )
     Deployment = pykube.object_factory(api, "apps/v1", "Deployment")
     assert list(Deployment.objects(api).filter(namespace=namespace)) == []
-    pod.delete(propagation_policy="Foreground")
+    pods.get(name="p").delete(propagation_policy="Foreground")
     api.session.close()
