@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cloud import Cloud, environment_of, settings_for
+from tests.conformance.wire import Api
 from tests.faults.leaks import settle
 
 
@@ -44,6 +45,29 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="jif"))
     yield made
     shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Cloud]:
+    """A server alone, which touches nothing of this machine."""
+    from tests.faults.test_histories import come_back
+
+    with tempfile.TemporaryDirectory(prefix="jif") as name:
+        made = Cloud(settings_for(Path(name), pretend=True))
+        try:
+            made.start("server")
+            come_back(made)
+            yield made
+        finally:
+            made.stop()
+
+
+@pytest.fixture
+def api(server: Cloud) -> Iterator[Api]:
+    made = Api.of_kubeconfig(server.kubeconfig)
+    made.get("/version")
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -163,6 +163,8 @@ class WatchStream:
 
     def _bookmark(self, initial: bool = False) -> None:
         revision = self._engine.store.revision
+        if revision < (self._start.after or 0):
+            return  # a watch from the future is told nothing of what is before it
         if self._sink is not None and (initial or revision != self._told):
             self._told = revision
             self._sink.write(negotiation.of_bookmark(self._resource, revision, self._form, initial))
