@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 import time
+from functools import cache
 
 FIRST, LATER = b'"type":"ADDED"', b'"type":"MODIFIED"'
 QUIET = 0.25  # seconds without a byte after which all has come
@@ -20,16 +21,24 @@ WINDOW = 2**31 - 1
 TOGETHER = 20
 
 
+@cache
+def trusting(http2: bool) -> ssl.SSLContext:
+    """Made once: to read the authorities of the machine each time takes longer than a handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"] if http2 else ["http/1.1"])
+    return context
+
+
 class Connection:
     """TLS by hand, so that reading and decrypting are two things."""
 
     def __init__(self, port: int, streams: int) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port))
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"] if streams else ["http/1.1"])
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        self._tls = trusting(bool(streams)).wrap_bio(
+            self._incoming, self._outgoing, server_hostname="localhost"
+        )
         self.pieces: list[bytes] = []
         self._rest = b""
         self._streams = streams
@@ -111,7 +120,7 @@ def collect(connections: list[Connection], poll: select.epoll, until: float) -> 
     by_number = {one.sock.fileno(): one for one in connections}
     last, stopping = time.perf_counter(), False
     while True:
-        found = poll.poll(QUIET / 4)
+        found = poll.poll(max(0.0, min(QUIET / 4, until - time.perf_counter())))
         for number, _ in found:
             if number == 0:
                 stopping = True

@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import shutil
-import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from bench.api import etcd
 from bench.api.clients import SERVER, H2load, Wrk, on_core
+from bench.api.watchers import trusting
 from tests.cloud import free_port
 
 HERE = Path(__file__).parent
@@ -120,10 +120,8 @@ class Kubernetes:
         raise AssertionError("kube-apiserver does not become ready")
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, context=context, timeout=120
+            "127.0.0.1", self.port, context=trusting(False), timeout=120
         )
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         try:
