@@ -79,3 +79,11 @@ def test_coverage_page_is_current() -> None:
     from tools import coverage
 
     assert coverage.PAGE.read_text() == coverage.page(CRITERIA), "run tools/coverage.py"
+
+
+def test_every_promise_is_proved_and_the_page_says_by_what() -> None:
+    from tests.faults.promises import PROMISES
+    from tools import guarantees
+
+    assert set(guarantees.tests()) == set(PROMISES)
+    assert guarantees.PAGE.read_text() == guarantees.page(PROMISES), "run tools/guarantees.py"

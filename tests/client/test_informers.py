@@ -94,6 +94,7 @@ def test_a_list_then_changes_in_order():
     assert informer.revision == "5"
 
 
+@pytest.mark.guarantee(18, 23)
 def test_after_a_gap_the_relist_tells_what_was_missed():
     told, calls, _ = follow(
         [Listing([obj("a", 1), obj("b", 2), obj("c", 2)], "2"), Listing([obj("a", 1), obj("b", 8), obj("d", 9)], "9")],
@@ -103,6 +104,7 @@ def test_after_a_gap_the_relist_tells_what_was_missed():
     assert calls == ["list", "watch 2", "list", "watch 9"]
 
 
+@pytest.mark.guarantee(18, 25)
 def test_a_lost_server_is_asked_again_from_the_last_revision():
     told, calls, _ = follow(
         [Unavailable("down"), Listing([obj("a", 1)], "1")],
@@ -207,6 +209,7 @@ def test_what_is_held_is_bytes(count):
     assert held < count * 1200
 
 
+@pytest.mark.guarantee(26)
 @pytest.mark.parametrize("refusal", [Timeout("Too large resource version: 7, current: 3"), None])
 def test_a_server_that_is_behind_is_listed_again(refusal):
     mark = Event("BOOKMARK", {"metadata": {"resourceVersion": "3"}})

@@ -36,6 +36,7 @@ def many(kubeconfig: str, count: int, work: Any) -> list[Any]:
         return list(pool.map(one, range(count)))
 
 
+@pytest.mark.guarantee(5)
 def test_83_of_many_updates_of_one_revision_one_is_taken(
     api: Api, ns: str, kubeconfig: str
 ) -> None:
@@ -80,6 +81,7 @@ def test_83_read_modify_write_counts_right(api: Api, ns: str, kubeconfig: str) -
     assert api.get(path)["data"]["n"] == "20"
 
 
+@pytest.mark.guarantee(6)
 def test_83_of_many_creates_of_one_name_one_is_taken(api: Api, ns: str, kubeconfig: str) -> None:
     body = {"metadata": {"name": "a"}}
     answers = many(kubeconfig, 8, lambda other, n: other.ask("POST", at(ns, "configmaps"), body))
@@ -87,6 +89,7 @@ def test_83_of_many_creates_of_one_name_one_is_taken(api: Api, ns: str, kubeconf
     assert {answer.reason for answer in answers if answer.code == 409} == {"AlreadyExists"}
 
 
+@pytest.mark.guarantee(23)
 def test_83_two_watchers_see_the_same(api: Api, ns: str, kubeconfig: str) -> None:
     path = at(ns, "secrets")
     start = api.get(path)["metadata"]["resourceVersion"]
@@ -138,6 +141,7 @@ def answering(cloud: Cloud) -> Api:
         time.sleep(0.05)
 
 
+@pytest.mark.guarantee(1, 18, 26)
 @pytest.mark.slow
 def test_83_a_kill_loses_nothing_and_watches_go_on(cloud: Cloud) -> None:
     api = answering(cloud)

@@ -45,6 +45,7 @@ def test_01_one_revision_counts_the_whole_store(api: Api, ns: str) -> None:
     assert before < revision(made) <= after
 
 
+@pytest.mark.guarantee(4)
 def test_01_each_write_has_a_higher_revision(api: Api, ns: str) -> None:
     revisions = [revision(made) for made in fill(api, ns, "a", "b", "c")]
     assert revisions == sorted(set(revisions))
@@ -164,6 +165,7 @@ def test_03_a_limit_is_a_number(api: Api, ns: str, wrong: str) -> None:
     assert f'parsing "{wrong}": ' in answer.message
 
 
+@pytest.mark.guarantee(9)
 @pytest.mark.slow
 def test_04_the_future_is_waited_for_and_then_refused(api: Api, ns: str, kubeconfig: str) -> None:
     (made,) = fill(api, ns, "a")
@@ -206,6 +208,7 @@ def test_04_what_comes_meanwhile_is_waited_for(api: Api, ns: str, kubeconfig: st
     assert set(due) <= set(names(listing))
 
 
+@pytest.mark.guarantee(8)
 def test_06_pages_are_of_one_revision(api: Api, ns: str) -> None:
     fill(api, ns, "a", "b", "c", "d", "e")
     first = api.get(secrets(ns), limit=2)

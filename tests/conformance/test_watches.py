@@ -46,6 +46,7 @@ def rest(watch: Watch) -> list[Any]:
     return found
 
 
+@pytest.mark.guarantee(14, 17)
 def test_08_every_change_after_a_revision_in_order_and_once(api: Api, ns: str) -> None:
     first = make(api, ns, "a")
     with api.watch(secrets(ns), resourceVersion=revision(first)) as watch:
@@ -105,6 +106,7 @@ def test_08_a_watch_of_all_namespaces(api: Api, ns: str) -> None:
     assert told(mine) == ("ADDED", "a")
 
 
+@pytest.mark.guarantee(20)
 def test_10_entering_and_leaving_a_label_selector(api: Api, ns: str) -> None:
     at = revision(make(api, ns, "a", x="no"))
     with api.watch(secrets(ns), resourceVersion=at, labelSelector="x=yes") as watch:
@@ -122,6 +124,7 @@ def test_10_entering_and_leaving_a_label_selector(api: Api, ns: str) -> None:
     assert events[3]["object"] == again
 
 
+@pytest.mark.guarantee(20)
 def test_10_entering_and_leaving_a_field_selector(api: Api, ns: str) -> None:
     path = f"/api/v1/namespaces/{ns}/events"
     event = {
@@ -139,6 +142,7 @@ def test_10_entering_and_leaving_a_field_selector(api: Api, ns: str) -> None:
     assert revision(events[1]["object"]) > revision(events[0]["object"])
 
 
+@pytest.mark.guarantee(21)
 def test_11_a_deletion_has_the_last_state_and_a_revision_of_its_own(api: Api, ns: str) -> None:
     made = make(api, ns, "a", x="y")
     with api.watch(secrets(ns), resourceVersion=revision(made)) as watch:
@@ -172,6 +176,7 @@ def test_12_nobody_gets_a_bookmark_who_does_not_ask(api: Api, ns: str) -> None:
         assert [e["type"] for e in rest(watch)] == ["ADDED"]
 
 
+@pytest.mark.guarantee(19)
 def test_12_a_bookmark_has_a_revision_and_nothing_else(api: Api, ns: str) -> None:
     make(api, ns, "a")
     with api.watch(secrets(ns), **WATCH_LIST, allowWatchBookmarks="true") as watch:
@@ -182,6 +187,7 @@ def test_12_a_bookmark_has_a_revision_and_nothing_else(api: Api, ns: str) -> Non
     assert set(mark) == {"kind", "apiVersion", "metadata"}
 
 
+@pytest.mark.guarantee(23)
 def test_13_what_there_is_a_mark_and_what_happens_then(api: Api, ns: str) -> None:
     for name in ("a", "b"):
         made = make(api, ns, name)

@@ -8,6 +8,8 @@ import base64
 import json
 from typing import Any
 
+import pytest
+
 from jindou.control.store.memory import MemoryStore
 from jindou.control.store.table import Window
 from tests.control.apis import Api, on_api
@@ -42,6 +44,7 @@ def names(listing: Any) -> list[str]:
     return [item["metadata"]["name"] for item in listing["items"]]
 
 
+@pytest.mark.guarantee(9)
 def test_05_a_list_at_a_forgotten_revision() -> None:
     async def scenario(api: Api) -> None:
         await make(api, "a")
@@ -65,6 +68,7 @@ def test_05_a_list_at_a_forgotten_revision() -> None:
     forgetting(scenario)
 
 
+@pytest.mark.guarantee(8)
 def test_06_a_stale_token_gets_one_that_goes_on() -> None:
     async def scenario(api: Api) -> None:
         await make(api, "a", "b", "c")
@@ -87,6 +91,7 @@ def test_06_a_stale_token_gets_one_that_goes_on() -> None:
     forgetting(scenario)
 
 
+@pytest.mark.guarantee(18)
 def test_09_a_watch_from_a_forgotten_revision() -> None:
     async def scenario(api: Api) -> None:
         await make(api, "a", "b", "c", "d", "e", "f")

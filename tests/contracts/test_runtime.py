@@ -95,6 +95,7 @@ def test_the_stop_signal_is_obeyed(bench):
     bench.run(scenario)
 
 
+@pytest.mark.guarantee(29)
 def test_a_stubborn_unit_is_killed_after_its_grace(bench):
     async def scenario(box):
         runtime = box.runtime()
@@ -122,6 +123,7 @@ def test_a_signal_reaches_the_main_process(bench):
     bench.run(scenario)
 
 
+@pytest.mark.guarantee(29)
 def test_removing_frees_all_and_may_be_repeated(bench):
     async def scenario(box):
         runtime = box.runtime()
@@ -217,6 +219,7 @@ def test_usage_grows(bench):
     bench.run(scenario)
 
 
+@pytest.mark.guarantee(29)
 def test_want_of_memory_is_told(bench):
     async def scenario(box):
         runtime = box.runtime()
@@ -531,6 +534,7 @@ def test_the_end_without_a_conmon_is_told_with_its_reason(real):
     real.run(scenario)
 
 
+@pytest.mark.guarantee(29)
 def test_a_frozen_unit_can_be_stopped(real):
     async def scenario(box):
         runtime = box.runtime()

@@ -51,6 +51,7 @@ def facts(changes):
     return [(c.key, c.revision, c.value, c.previous and c.previous.revision) for c in changes]
 
 
+@pytest.mark.guarantee(5, 6)
 @pytest.mark.parametrize(
     ("before", "expect", "works"),
     [
@@ -79,6 +80,7 @@ def test_commit_expects(bench, before, expect, works):
     bench.run(scenario)
 
 
+@pytest.mark.guarantee(6)
 def test_delete_returns_what_was_there_at_a_new_revision(bench):
     async def scenario(store):
         await store.commit("core/pods/d/a", text("x"))
@@ -123,6 +125,7 @@ def test_scan_is_ordered_bounded_and_paged(bench):
     bench.run(scenario)
 
 
+@pytest.mark.guarantee(5)
 def test_concurrent_commits_of_one_key_are_decided_in_order(bench):
     async def scenario(store):
         results = await asyncio.gather(
@@ -143,6 +146,7 @@ def test_concurrent_commits_of_one_key_are_decided_in_order(bench):
     bench.run(scenario)
 
 
+@pytest.mark.guarantee(14, 17, 21)
 def test_watch_replays_and_goes_on_without_gap(bench):
     async def scenario(store):
         await store.commit("core/pods/d/a", text("1"))
@@ -164,6 +168,7 @@ def test_watch_replays_and_goes_on_without_gap(bench):
     bench.run(scenario)
 
 
+@pytest.mark.guarantee(18)
 def test_watch_from_a_forgotten_revision_is_refused(bench):
     async def scenario(store):
         for n in range(5):
@@ -221,6 +226,7 @@ keys = st.sampled_from(
 steps = st.lists(st.tuples(keys, st.booleans(), st.booleans(), st.integers(0, 3)), max_size=40)
 
 
+@pytest.mark.guarantee(15, 17, 18, 21, 23)
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -38,6 +38,7 @@ async def fill(store, count=3):
         await store.commit(f"core/pods/d/{n % 5}", text(n))
 
 
+@pytest.mark.guarantee(4, 18)
 def test_a_clean_restart_goes_on_where_it_was(tmp_path):
     path = tmp_path / "s.db"
     run(path, fill)
@@ -70,6 +71,7 @@ KILLED = """
 """
 
 
+@pytest.mark.guarantee(1, 4)
 def test_a_killed_process_loses_nothing_acknowledged_and_never_reuses_a_revision(tmp_path):
     path = tmp_path / "s.db"
     code = textwrap.dedent(KILLED.format(path=str(path)))
@@ -92,6 +94,7 @@ def test_a_killed_process_loses_nothing_acknowledged_and_never_reuses_a_revision
     run(path, after)
 
 
+@pytest.mark.guarantee(1)
 def test_lazy_changes_reach_the_disk_with_the_next_durable_one_and_at_the_close(tmp_path):
     path = tmp_path / "s.db"
 
@@ -114,6 +117,7 @@ class SmallLog(SqliteStore):
     checkpoint, reset = 256 * 1024, 1024 * 1024
 
 
+@pytest.mark.guarantee(12, 18)
 def test_the_file_stays_bounded_however_much_is_written(tmp_path):
     path = tmp_path / "s.db"
     value = os.urandom(2000)
@@ -149,6 +153,7 @@ def flip(path, needle):
     path.write_bytes(data)
 
 
+@pytest.mark.guarantee(11)
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
@@ -170,6 +175,7 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path, harm, sentence):
     assert path.read_bytes() == before
 
 
+@pytest.mark.guarantee(11)
 def test_a_newer_or_foreign_file_is_refused_and_left_as_it_is(tmp_path):
     path = tmp_path / "s.db"
     run(path, fill)
@@ -188,6 +194,7 @@ def test_a_newer_or_foreign_file_is_refused_and_left_as_it_is(tmp_path):
         run(other, fill)
 
 
+@pytest.mark.guarantee(11)
 def test_one_file_has_one_server(tmp_path):
     path = tmp_path / "s.db"
 
@@ -198,6 +205,7 @@ def test_one_file_has_one_server(tmp_path):
     run(path, twice)
 
 
+@pytest.mark.guarantee(4, 12, 26)
 def test_backup_while_writing_and_restore(tmp_path):
     path, copy = tmp_path / "s.db", tmp_path / "backup.db"
 
@@ -261,6 +269,7 @@ def disk():
     vfs.unregister()
 
 
+@pytest.mark.guarantee(10)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_first_failed_sync_stops_the_store(tmp_path, disk):
     failures = []
@@ -279,6 +288,7 @@ def test_the_first_failed_sync_stops_the_store(tmp_path, disk):
     run(tmp_path / "s.db", scenario, vfs="faulty", failed=failures.append)
 
 
+@pytest.mark.guarantee(10)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_refuses_writes_goes_on_reading_and_recovers(tmp_path, disk):
     failures = []

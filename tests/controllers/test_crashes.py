@@ -74,6 +74,7 @@ async def is_whole(world, count, image):
     return len(pods) == len(ready) == count and sorted(named) == sorted(ready)
 
 
+@pytest.mark.guarantee(7)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_writes_that_fail_or_whose_answer_is_lost(seed):
     async def scenario(world):

@@ -141,6 +141,7 @@ def test_ten_thousand_connections_that_say_nothing(cloud, api):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.guarantee(24)
 def test_a_watcher_that_does_not_read_is_let_go(cloud, api):
     """It is told nothing more, others are not held up, and what it did not take is not kept."""
     path = f"{MAPS}?watch=true&timeoutSeconds=300"

@@ -105,6 +105,7 @@ def works(cloud: Cloud, name: str, last: int) -> int:
     return now
 
 
+@pytest.mark.guarantee(4, 30)
 def test_jumps_forward_and_back(clocked):
     cloud, clock = clocked
     cloud.apply(probed("bare-0"))

@@ -86,6 +86,7 @@ def test_a_damaged_index_of_images_gives_way_to_the_one_before(empty):
     settle(cloud)
 
 
+@pytest.mark.guarantee(11)
 @pytest.mark.parametrize("where", [0.0, 0.3, 0.9])
 def test_a_damaged_store_is_refused_and_not_touched(folder, where):
     cloud = Cloud(settings_for(folder))

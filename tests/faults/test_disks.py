@@ -78,6 +78,7 @@ def tarred(files: dict[str, bytes | str]) -> bytes:
     return whole.getvalue()
 
 
+@pytest.mark.guarantee(1, 10, 30)
 @own_mounts
 def test_a_full_disk_stops_nothing_that_runs_and_heals():
     with small_cloud(400) as (cloud, small, folder):

@@ -200,6 +200,7 @@ def part(cloud: Cloud, chance: random.Random) -> None:
     assert any(b"packets 0 " not in line for line in told.stdout.splitlines() if b"packets" in line)
 
 
+@pytest.mark.guarantee(3, 4, 5, 7, 14, 15, 17, 18, 25)
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -220,6 +221,7 @@ def test_what_clients_are_told_is_true(short, faults, seed):
     assert load.broken() == []
 
 
+@pytest.mark.guarantee(1, 3, 4, 7)
 @pytest.mark.root
 @pytest.mark.slow
 @own_mounts

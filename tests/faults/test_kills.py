@@ -98,6 +98,7 @@ def test_what_the_tests_look_for_is_found(settings, empty):
     subprocess.run([*enter, script], check=True)
 
 
+@pytest.mark.guarantee(27)
 @pytest.mark.parametrize(
     ("name", "pause"),
     [
@@ -117,6 +118,7 @@ def test_a_process_killed_while_pods_start_and_end(settings, empty, name, pause)
     assert len(cloud.get("pods")["items"]) == len(KINDS)
 
 
+@pytest.mark.guarantee(27)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kills_at_random_moments(settings, empty, seed):
     """Of the node, the server, both, and the node just after it was started."""

@@ -54,6 +54,7 @@ def cut(cloud: Cloud, place) -> None:
     power_off(cloud)
 
 
+@pytest.mark.guarantee(1, 4, 28, 30)
 @own_mounts
 def test_the_power_goes_while_everything_is_written():
     with disk(500) as (folder, place):

@@ -98,6 +98,7 @@ def restarts(cloud: Cloud) -> dict[str, int]:
     }
 
 
+@pytest.mark.guarantee(30)
 def test_a_reboot_brings_everything_back(cloud):
     cloud.kubectl("create", "configmap", "settings", "--from-literal=a=b")
     items = [pod("bare", "bare"), pod("inits", "inits"), pod("volumes", "volumes")]

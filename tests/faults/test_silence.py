@@ -110,6 +110,7 @@ def main_processes(cloud: Cloud, uid: str) -> set[int]:
     return found
 
 
+@pytest.mark.guarantee(25)
 def test_connections_that_lead_nowhere_are_noticed(frozen, empty):
     """Half open: the server was killed, and not one packet of its old connections arrives."""
     cloud = empty
@@ -143,6 +144,7 @@ def test_connections_that_lead_nowhere_are_noticed(frozen, empty):
     assert ready(cloud, "node", "here") == "True"
 
 
+@pytest.mark.guarantee(25)
 def test_a_frozen_node_is_not_ready_and_heals_when_it_thaws(frozen):
     cloud, since = frozen
     until(70, "NotReady", lambda: ready(cloud, "node", "here") == "Unknown")

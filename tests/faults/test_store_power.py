@@ -72,6 +72,7 @@ def disk():
     vfs.unregister()
 
 
+@pytest.mark.guarantee(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("synchronous", ["", "NORMAL"])
 def test_a_power_cut_at_any_step_loses_nothing_acknowledged(tmp_path, disk, synchronous):
@@ -91,6 +92,7 @@ def test_a_power_cut_at_any_step_loses_nothing_acknowledged(tmp_path, disk, sync
         assert losses == 0
 
 
+@pytest.mark.guarantee(1, 10)
 @noisy
 @pytest.mark.slow
 @pytest.mark.parametrize("for_good", [False, True])
@@ -212,6 +214,7 @@ def count(path: Path) -> int:
         return 0
 
 
+@pytest.mark.guarantee(1)
 @pytest.mark.root
 @pytest.mark.slow
 @isolated

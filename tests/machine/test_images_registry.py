@@ -144,6 +144,7 @@ def test_a_token_that_grows_old_is_replaced(tmp_path):
     pulling(tmp_path, scenario, prepare)
 
 
+@pytest.mark.guarantee(28)
 def test_a_broken_transfer_goes_on_where_it_stopped(tmp_path):
     def prepare(registry):
         registry.break_after = 30_000
@@ -183,6 +184,7 @@ def test_a_busy_registry_is_asked_again(tmp_path):
     pulling(tmp_path, scenario)
 
 
+@pytest.mark.guarantee(28)
 def test_damage_is_refused_and_nothing_stays(tmp_path):
     async def scenario(registry, store, name):
         (blob,) = (one for one, data in registry.blobs.items() if len(data) > 100_000)

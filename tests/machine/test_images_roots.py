@@ -162,6 +162,7 @@ def test_many_units_at_once(tmp_path):
     asyncio.run(scenario())
 
 
+@pytest.mark.guarantee(28)
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @isolated
@@ -270,6 +271,7 @@ def without_owners(layer):
         return tar(*((info, file.read() if file else b"") for info, file in made))
 
 
+@pytest.mark.guarantee(28)
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("size", [100, 1000])
@@ -306,6 +308,7 @@ def test_one_store_at_a_time(tmp_path):
     asyncio.run(scenario())
 
 
+@pytest.mark.guarantee(28)
 def test_damage_is_found(tmp_path):
     async def scenario():
         data = tmp_path / "data"
@@ -394,6 +397,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.guarantee(28)
 @pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_the_store_whole(tmp_path):
     """Each round kills a loading process a little later, and the next opening finds all in order."""

@@ -69,6 +69,7 @@ async def pace(box) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.guarantee(27)
 @pytest.mark.parametrize("kind", ["crun", "runc"])
 def test_killed_at_any_moment(kind):
     chance = random.Random(SEED)
@@ -138,6 +139,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.guarantee(27)
 @pytest.mark.parametrize("kind", ["crun", "runc"])
 def test_a_node_after_a_node(kind):
     async def scenario(box):
