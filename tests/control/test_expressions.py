@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from jindou.control.api.expressions import engine
 from jindou.control.api.expressions.compiler import CompileError, Environment
 from jindou.control.api.expressions.definitions import validate
-from jindou.control.api.expressions.evaluation import evaluate
+from jindou.control.api.expressions.language import engine
+from jindou.control.api.expressions.language.evaluation import evaluate
+from jindou.control.api.expressions.language.values import CelError, CostExceeded, Optional
 from jindou.control.api.expressions.rules import compiled, judge
 from jindou.control.api.expressions.types import Schemas, escaped
-from jindou.control.api.expressions.values import CelError, CostExceeded, Optional
 from jindou.control.api.resources.definitions import Root
 from jindou.control.api.resources.schema import from_document
 from jindou.control.api.rules import structural

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from jindou.control.api.expressions import engine, literals
-from jindou.control.api.expressions.evaluation import program
-from jindou.control.api.expressions.frames import Run
-from jindou.control.api.expressions.syntax import Node, decode
-from jindou.control.api.expressions.values import CelError
+from jindou.control.api.expressions.language import engine, literals
+from jindou.control.api.expressions.language.evaluation import program
+from jindou.control.api.expressions.language.frames import Run
+from jindou.control.api.expressions.language.syntax import Node, decode
+from jindou.control.api.expressions.language.values import CelError
 
 TRAILER = re.compile(r" \[[A-Z_]+\]$")
 STRUCT = re.compile(r" not found in struct '[\w.]+'")

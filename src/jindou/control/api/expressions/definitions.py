@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from jindou.control.api.expressions import costs
-from jindou.control.api.expressions.bounds import bound_of, cardinality
 from jindou.control.api.expressions.compiler import CompileError, Environment, Program
+from jindou.control.api.expressions.cost import estimation
+from jindou.control.api.expressions.cost.bounds import bound_of, cardinality
 from jindou.control.api.expressions.rules import KEY, REASONS, environment_of
 from jindou.control.api.expressions.types import Schemas, Shape
 from jindou.control.api.resources.schema import Schema, from_document
@@ -145,17 +145,19 @@ class Budget:
 
     def take(self, name: str, cost: int, at: str) -> Iterator[Fault]:
         self._total += cost
-        if cost >= costs.DEFINITION_LIMIT // 100:
+        if cost >= estimation.DEFINITION_LIMIT // 100:
             self._dear.append((cost, at))
-        if cost > costs.RULE_LIMIT:
-            yield Fault("FieldValueForbidden", costs.excess(name, cost, costs.RULE_LIMIT), at)
+        if cost > estimation.RULE_LIMIT:
+            yield Fault(
+                "FieldValueForbidden", estimation.excess(name, cost, estimation.RULE_LIMIT), at
+            )
 
     def faults(self, at: str) -> list[Fault]:
-        if self._total <= costs.DEFINITION_LIMIT:
+        if self._total <= estimation.DEFINITION_LIMIT:
             return []
         dearest = sorted(self._dear, key=lambda held: -held[0])[:4]
         found = [Fault("FieldValueForbidden", CONTRIBUTED, place) for _, place in dearest]
-        says = costs.excess(TOTAL, self._total, costs.DEFINITION_LIMIT)
+        says = estimation.excess(TOTAL, self._total, estimation.DEFINITION_LIMIT)
         return [*found, Fault("FieldValueForbidden", says, at)]
 
 
@@ -174,7 +176,7 @@ def _compile(schemas: Schemas, shape: Shape, place: Place, budget: Budget) -> It
         environment = optional if rule.get("optionalOldSelf") else plain
         program, says = compiled(environment, rule["rule"], "BOOL")
         if program is not None:
-            cost = costs.estimate(environment.checked(rule["rule"]), bound) * times
+            cost = estimation.estimate(environment.checked(rule["rule"]), bound) * times
             yield from budget.take("estimated rule cost", cost, f"{at}.rule")
         if program is None:
             yield Fault("FieldValueInvalid", f"Invalid value: {_shown(rule)}: {says}", f"{at}.rule")
@@ -186,7 +188,7 @@ def _compile(schemas: Schemas, shape: Shape, place: Place, budget: Budget) -> It
                 shown = f"Invalid value: {_shown(rule)}: {says}"
                 yield Fault("FieldValueInvalid", shown, f"{at}.messageExpression")
             else:
-                cost = costs.estimate(environment.checked(rule["messageExpression"]), bound)
+                cost = estimation.estimate(environment.checked(rule["messageExpression"]), bound)
                 what = "estimated messageExpression cost"
                 yield from budget.take(what, cost, f"{at}.messageExpression")
         old = program is not None and "oldSelf" in program.names

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jindou.control.api.expressions.compiler import CompileError, Environment, Program
-from jindou.control.api.expressions.evaluation import CALL_LIMIT, LONGEST, evaluate
+from jindou.control.api.expressions.language.evaluation import CALL_LIMIT, LONGEST, evaluate
+from jindou.control.api.expressions.language.values import ABSENT, CelError, CostExceeded, Optional
 from jindou.control.api.expressions.types import Adapt, Schemas, Shape, adapter
-from jindou.control.api.expressions.values import ABSENT, CelError, CostExceeded, Optional
 from jindou.control.api.resources.schema import MISSING, Schema, from_document
 from jindou.control.api.rules import structural
 from jindou.control.api.rules.names import quoted

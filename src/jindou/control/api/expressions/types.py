@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from jindou.control.api.expressions import engine
-from jindou.control.api.expressions.values import CelError, Keyed
+from jindou.control.api.expressions.language import engine
+from jindou.control.api.expressions.language.values import CelError, Keyed
 from jindou.control.api.resources.schema import Schema
 
 RESERVED = frozenset(

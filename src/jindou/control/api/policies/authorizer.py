@@ -11,8 +11,8 @@ from typing import Any
 
 from jindou.control.api.access.guard import AUTHENTICATED, Access, Asked, User
 from jindou.control.api.admission.chain import Review
-from jindou.control.api.expressions import library
-from jindou.control.api.expressions.values import CelError, Opaque
+from jindou.control.api.expressions.language import library
+from jindou.control.api.expressions.language.values import CelError, Opaque
 from jindou.control.api.rules import names
 
 

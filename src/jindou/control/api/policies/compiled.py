@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jindou.control.api.expressions.compiler import CompileError, Environment, Program
-from jindou.control.api.expressions.evaluation import CALL_LIMIT, LONGEST, evaluate
-from jindou.control.api.expressions.frames import Frame, Lazies, Lazy
+from jindou.control.api.expressions.language.evaluation import CALL_LIMIT, LONGEST, evaluate
+from jindou.control.api.expressions.language.frames import Frame, Lazies, Lazy
+from jindou.control.api.expressions.language.values import CelError, CostExceeded
 from jindou.control.api.expressions.types import Shape
-from jindou.control.api.expressions.values import CelError, CostExceeded
 from jindou.control.api.policies import variables as known
 from jindou.control.api.policies.decisions import Decision, Verdict
 from jindou.objects.kinds import Object

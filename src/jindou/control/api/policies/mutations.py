@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jindou.control.api.expressions.language.values import CelError
 from jindou.control.api.expressions.types import Shape
-from jindou.control.api.expressions.values import CelError
 from jindou.control.api.policies import patching
 from jindou.control.api.policies import variables as known
 from jindou.control.api.policies.compiled import (

@@ -16,9 +16,9 @@ from typing import Any
 from jindou.control.api.changes import json_patch
 from jindou.control.api.changes.apply import merged
 from jindou.control.api.expressions.compiler import CompileError
-from jindou.control.api.expressions.functions import to_string
+from jindou.control.api.expressions.language.functions import to_string
+from jindou.control.api.expressions.language.values import CelError, Struct
 from jindou.control.api.expressions.types import DYN, Shape
-from jindou.control.api.expressions.values import CelError, Struct
 from jindou.control.api.policies import variables as known
 from jindou.control.api.policies.compiled import Expression
 from jindou.control.api.resources.schema import Schema, copy, unknown_fields

@@ -11,8 +11,8 @@ from typing import Any
 
 from jindou.control.api.access.guard import User
 from jindou.control.api.admission.chain import Review
-from jindou.control.api.expressions import library
 from jindou.control.api.expressions.compiler import Environment
+from jindou.control.api.expressions.language import library
 from jindou.control.api.expressions.types import DYN, PLAIN_NAMES, Schemas, Shape, adapter
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import Schema

@@ -27,7 +27,7 @@ class Conditions:
         self, review: Review, shown: Review, resource: Resource, kind: Kind, access: Access
     ) -> bool:
         """`shown` has the objects in the version of `resource`. Raises Forbidden."""
-        from jindou.control.api.expressions.values import CelError
+        from jindou.control.api.expressions.language.values import CelError
         from jindou.control.api.policies import compiled, variables
         from jindou.control.api.policies.authorizer import authorizer
 

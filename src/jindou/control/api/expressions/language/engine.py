@@ -14,8 +14,8 @@ from typing import Any
 
 import orjson
 
-from jindou.control.api.expressions import library
-from jindou.control.api.expressions.values import CelError, Uint
+from jindou.control.api.expressions.language import library
+from jindou.control.api.expressions.language.values import CelError, Uint
 from jindou.objects.errors import CloudError
 
 CODE = re.compile(r"^[A-Z_]+: ")

@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from jindou.control.api.expressions.library import FORMATS as FORMAT_NAMES
-from jindou.control.api.expressions.operators import MOST, is_int, no_overload
-from jindou.control.api.expressions.values import (
+from jindou.control.api.expressions.language.library import FORMATS as FORMAT_NAMES
+from jindou.control.api.expressions.language.operators import MOST, is_int, no_overload
+from jindou.control.api.expressions.language.values import (
     Address,
     CelError,
     Format,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from jindou.control.api.expressions.values import CelError, CostExceeded
+from jindou.control.api.expressions.language.values import CelError, CostExceeded
 
 GLANCE = 4096  # cost between two looks at the clock
 

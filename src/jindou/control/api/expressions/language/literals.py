@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jindou.control.api.expressions import engine, syntax
-from jindou.control.api.expressions.syntax import (
+from jindou.control.api.expressions.language import engine, syntax
+from jindou.control.api.expressions.language.syntax import (
     Call,
     Const,
     Fold,
@@ -18,7 +18,7 @@ from jindou.control.api.expressions.syntax import (
     Select,
     Type,
 )  # fmt: skip
-from jindou.control.api.expressions.values import CelError
+from jindou.control.api.expressions.language.values import CelError
 
 PARSED = {"duration": "duration(a0)", "timestamp": "timestamp(a0)", "matches": "''.matches(a0)"}
 

@@ -9,7 +9,7 @@ import datetime
 import math
 from typing import Any
 
-from jindou.control.api.expressions.values import (
+from jindou.control.api.expressions.language.values import (
     SCALARS,
     CelError,
     Keyed,

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from jindou.control.api.expressions import library
-from jindou.control.api.expressions.evaluation import LISTED
-from jindou.control.api.expressions.sizes import UNKNOWN, WHOLE, Known, Size, cap, part
-from jindou.control.api.expressions.syntax import Const, Node
+from jindou.control.api.expressions.cost.sizes import UNKNOWN, WHOLE, Known, Size, cap, part
+from jindou.control.api.expressions.language import library
+from jindou.control.api.expressions.language.evaluation import LISTED
+from jindou.control.api.expressions.language.syntax import Const, Node
 
 ANSWERED = frozenset(  # for one, whatever they are given
     {"masked", "prefixLength", "family", "isUnspecified", "isLoopback", "isLinkLocalMulticast", "isLinkLocalUnicast",

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jindou.control.api.expressions import library, syntax
-from jindou.control.api.expressions.bounds import Bound
-from jindou.control.api.expressions.evaluation import LISTED, MAPPED, STRUCTURED, dotted
-from jindou.control.api.expressions.prices import PRICES
-from jindou.control.api.expressions.sizes import UNKNOWN, WHOLE, Entries, Size, cap
-from jindou.control.api.expressions.syntax import (
+from jindou.control.api.expressions.cost.bounds import Bound
+from jindou.control.api.expressions.cost.prices import PRICES
+from jindou.control.api.expressions.cost.sizes import UNKNOWN, WHOLE, Entries, Size, cap
+from jindou.control.api.expressions.language import library, syntax
+from jindou.control.api.expressions.language.evaluation import LISTED, MAPPED, STRUCTURED, dotted
+from jindou.control.api.expressions.language.syntax import (
     Call,
     Const,
     Fold,

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, ClassVar
 from urllib.parse import SplitResult
 
-from jindou.control.api.expressions import library
+from jindou.control.api.expressions.language import library
 
 
 class CelError(Exception):

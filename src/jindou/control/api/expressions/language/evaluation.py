@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jindou.control.api.expressions import functions, operators
-from jindou.control.api.expressions.frames import Failed, Frame, Lazies, Run
-from jindou.control.api.expressions.library import NAMESPACED, OPAQUE
-from jindou.control.api.expressions.syntax import (
+from jindou.control.api.expressions.language import functions, operators
+from jindou.control.api.expressions.language.frames import Failed, Frame, Lazies, Run
+from jindou.control.api.expressions.language.library import NAMESPACED, OPAQUE
+from jindou.control.api.expressions.language.syntax import (
     Call,
     Const,
     Fold,
@@ -23,7 +23,7 @@ from jindou.control.api.expressions.syntax import (
     Node,
     Select,
 )  # fmt: skip
-from jindou.control.api.expressions.values import (
+from jindou.control.api.expressions.language.values import (
     CelError,
     CostExceeded,
     Opaque,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Protocol
 
-from jindou.control.api.expressions.syntax import Node, Type
+from jindou.control.api.expressions.language.syntax import Node, Type
 
 WHOLE = (1 << 64) - 1
 

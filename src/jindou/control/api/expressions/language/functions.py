@@ -14,9 +14,9 @@ from typing import Any
 
 import orjson
 
-from jindou.control.api.expressions import engine, kubernetes, operators
-from jindou.control.api.expressions.operators import no_overload
-from jindou.control.api.expressions.values import (
+from jindou.control.api.expressions.language import engine, kubernetes, operators
+from jindou.control.api.expressions.language.operators import no_overload
+from jindou.control.api.expressions.language.values import (
     ABSENT,
     Address,
     CelError,

@@ -1,0 +1,1 @@
+"""What an expression costs at most, worked out from a schema before it is ever evaluated."""
