@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import apsw
 
+from jindou.control.store.sqlite import MAKING
+
 
 class Step(NamedTuple):
     what: str  # write, truncate, sync, delete, ack
@@ -22,11 +24,16 @@ class Step(NamedTuple):
     data: bytes = b""
 
 
+def name_of(path: str) -> str:
+    """A store that is being made is moved to its place, which SQLite does not see."""
+    return Path(path).name.replace(MAKING, "")
+
+
 class RecordingFile(apsw.VFSFile):
     def __init__(self, disk: Disk, base: str, name, flags) -> None:
         super().__init__(base, name, flags)
         text = name.filename() if isinstance(name, apsw.URIFilename) else name
-        self.disk, self.name = disk, Path(text).name if text else ""
+        self.disk, self.name = disk, name_of(text) if text else ""
 
     def xWrite(self, data, offset):
         self.disk.note(Step("write", self.name, offset, bytes(data)))
@@ -67,7 +74,7 @@ class Disk(apsw.VFS):
         return RecordingFile(self, "", name, flags)
 
     def xDelete(self, name, sync_folder):
-        self.note(Step("delete", Path(name).name))
+        self.note(Step("delete", name_of(name)))
         return super().xDelete(name, sync_folder)
 
 

@@ -50,6 +50,7 @@ AT_ONCE = 25  # rows of one statement
 STRIDE = 10_000  # revisions by which the ceiling is ahead
 CHECKPOINT = 4 * 1024 * 1024  # bytes of log after which its content moves to the main file
 RESET = 64 * 1024 * 1024  # bytes of log after which writers wait for it to be emptied
+MAKING = ".making"  # what the name of a store ends in before it is one
 VACUUM = 64  # free pages given back at a time
 
 SCHEMA = """
@@ -185,15 +186,18 @@ class SqliteStore(Table):
         db = apsw.Connection(str(self._path), flags=flags, vfs=self._vfs or None)
         db.set_busy_timeout(10_000)
         if flags & apsw.SQLITE_OPEN_READWRITE:
-            mode = db.execute("PRAGMA journal_mode=WAL").get
-            if mode != "wal":  # a failed sync here leaves another mode behind, silently
-                raise Refused(f"{self._path}: the disk refused a write-ahead log (mode {mode})")
+            _use_log(db, self._path)
             db.execute("PRAGMA synchronous=FULL")
             db.execute("PRAGMA wal_autocheckpoint=0")
         return db
 
     def _create(self) -> apsw.Connection:
-        db = apsw.Connection(str(self._path), vfs=self._vfs or None)
+        """Beside its place first: whoever is killed meanwhile leaves nothing that looks like a store."""
+        part = self._path.with_name(self._path.name + MAKING)
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            Path(f"{part}{suffix}").unlink(missing_ok=True)
+        _keep_private(part)
+        db = apsw.Connection(str(part), vfs=self._vfs or None)
         db.execute(f"PRAGMA page_size={PAGE}")
         db.execute("PRAGMA auto_vacuum=INCREMENTAL")
         db.execute(f"PRAGMA application_id={APPLICATION}")
@@ -201,7 +205,9 @@ class SqliteStore(Table):
         db.execute("PRAGMA synchronous=EXTRA")
         with db:
             db.execute(SCHEMA)
+        _use_log(db, self._path)
         db.close()
+        part.replace(self._path)
         _sync_folder(self._path.parent)
         return self._connect()
 
@@ -436,6 +442,8 @@ class SqliteStore(Table):
         try:
             for db in (self._side, self._db):
                 try:
+                    if self._broken:  # or it would sync what it could not sync before
+                        db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                     db.close()
                 except apsw.Error:
                     if not self._broken:
@@ -515,6 +523,7 @@ def restore(backup: Path, path: Path) -> int:
                 "UPDATE state SET value = CASE name WHEN 'ceiling' THEN ?1 WHEN 'horizon' THEN ?1 ELSE 0 END",
                 (ceiling + 1,),
             )
+        _use_log(db, part)
         db.close()
         for suffix in ("", "-wal", "-shm"):
             old_file = Path(f"{path}{suffix}")
@@ -525,6 +534,14 @@ def restore(backup: Path, path: Path) -> int:
         return len(probe._now)
     finally:
         os.close(lock)
+
+
+def _use_log(db: apsw.Connection, path: Path) -> None:
+    """A failed sync leaves another mode behind, silently. To change it is a write of its own, and a
+    kill in its middle something to roll back: so it is done before a file is put in its place."""
+    mode = db.execute("PRAGMA journal_mode=WAL").get
+    if mode != "wal":
+        raise Refused(f"{path}: the disk refused a write-ahead log (mode {mode})")
 
 
 def _lock(path: Path) -> int:
