@@ -140,7 +140,7 @@ async def serve_api(settings: Settings) -> int:
     from jindou.control.api.access import renewal
     from jindou.control.api.access.tokens import Tokens
     from jindou.control.api.server import ApiServer
-    from jindou.control.controllers.runner import Runner
+    from jindou.control.controllers.groundwork.runner import Runner
     from jindou.control.store.sqlite import Refused, SqliteStore
     from jindou.transport.server import serve as listen
 
@@ -203,36 +203,31 @@ def controllers(api: ApiServer, settings: Settings, authority: str) -> list[Cont
         certificate_requests,
         disruption,
         events,
-        finished_jobs,
         garbage_collector,
         namespaces,
         nodes,
         pods_gc,
         resource_quotas,
-        scheduler,
         service_accounts,
         token_secrets,
     )
     from jindou.control.controllers.autoscaling import autoscalers
     from jindou.control.controllers.discovery import endpoint_slices, endpoints
+    from jindou.control.controllers.scheduling import scheduler
     from jindou.control.controllers.storage import claims, volumes
-    from jindou.control.controllers.workloads import (
-        cron_jobs,
-        daemon_sets,
-        deployments,
-        jobs,
-        replica_sets,
-        stateful_sets,
-    )
+    from jindou.control.controllers.workloads.deployments import deployments, replica_sets
+    from jindou.control.controllers.workloads.jobs import cron_jobs, finished_jobs, jobs
+    from jindou.control.controllers.workloads.sets import daemon_sets, stateful_sets
     from jindou.objects.kinds import Kind
 
     def kinds() -> list[Kind]:
         """Whatever has objects, custom kinds included: one name for each, though there be many."""
         found: dict[str, Kind] = {}
         for resource in api.registry.all():
-            if {"list", "watch", "delete"} <= set(resource.verbs):
-                if resource.prefix not in found or resource.storage == resource.kind:
-                    found[resource.prefix] = resource.kind
+            if {"list", "watch", "delete"} <= set(resource.verbs) and (
+                resource.prefix not in found or resource.storage == resource.kind
+            ):
+                found[resource.prefix] = resource.kind
         return list(found.values())
 
     return [

@@ -7,15 +7,15 @@ import asyncio
 import pytest
 
 from jindou.control.api.metrics.source import Metrics
-from jindou.control.controllers import times
 from jindou.control.controllers.autoscaling import demand, pace
 from jindou.control.controllers.autoscaling.autoscalers import AUTOSCALER, Autoscalers
 from jindou.control.controllers.autoscaling.demand import Metric, Tolerances, Unknowable
 from jindou.control.controllers.autoscaling.foreign import Foreign, Scaled, plan_total
 from jindou.control.controllers.autoscaling.pace import History, Mark, decide
+from jindou.control.controllers.groundwork import times
 from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.control.controllers.workloads.deployments import Deployments
-from jindou.control.controllers.workloads.replica_sets import ReplicaSets
+from jindou.control.controllers.workloads.deployments.deployments import Deployments
+from jindou.control.controllers.workloads.deployments.replica_sets import ReplicaSets
 from jindou.objects.errors import NotFound
 from jindou.objects.kinds import DEPLOYMENT, POD, Kind, Ref
 from tests.controllers.world import deployment_object, in_world, kinds_of, with_node

@@ -16,7 +16,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from jindou.control.api.access import certificates
 from jindou.control.api.access.guard import User
 from jindou.control.api.access.signing import sign
-from jindou.control.controllers import times
 from jindou.control.controllers.certificate_requests import (
     CLIENT,
     KUBELET_CLIENT,
@@ -27,6 +26,7 @@ from jindou.control.controllers.certificate_requests import (
     life_of,
     refusal,
 )
+from jindou.control.controllers.groundwork import times
 from jindou.objects.errors import Forbidden, Invalid
 from jindou.objects.kinds import Kind, Ref
 from tests.controllers.world import in_world

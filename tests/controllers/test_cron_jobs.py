@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from jindou.control.controllers import times
 from jindou.control.controllers.garbage_collector import GarbageCollector
+from jindou.control.controllers.groundwork import times
 from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.control.controllers.workloads import cron_plans
-from jindou.control.controllers.workloads.cron_jobs import CronJobs
+from jindou.control.controllers.workloads.jobs import cron_plans
+from jindou.control.controllers.workloads.jobs.cron_jobs import CronJobs
 from jindou.objects.kinds import CRON_JOB, EVENT, JOB, Ref, ref_of
 from jindou.objects.schedules import parse
 from tests.controllers.test_jobs import job_object

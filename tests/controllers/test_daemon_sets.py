@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from jindou.control.controllers import times
 from jindou.control.controllers.garbage_collector import GarbageCollector
-from jindou.control.controllers.scheduler import Scheduler
+from jindou.control.controllers.groundwork import times
 from jindou.control.controllers.scheduling.cluster import NodeState
+from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.control.controllers.workloads import daemon_plans
-from jindou.control.controllers.workloads.daemon_plans import Verdict
-from jindou.control.controllers.workloads.daemon_sets import DaemonSets
+from jindou.control.controllers.workloads.sets import daemon_plans
+from jindou.control.controllers.workloads.sets.daemon_plans import Verdict
+from jindou.control.controllers.workloads.sets.daemon_sets import DaemonSets
 from jindou.objects.kinds import CONTROLLER_REVISION, DAEMON_SET, NODE, POD, Ref
 from tests.controllers.world import PlayedNode, add_node, in_world, kinds_of, node_object, template
 

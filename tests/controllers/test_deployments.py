@@ -6,11 +6,14 @@ import asyncio
 
 import pytest
 
-from jindou.control.controllers.scheduler import Scheduler
+from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.control.controllers.workloads import rollout
-from jindou.control.controllers.workloads.deployments import Deployments
-from jindou.control.controllers.workloads.replica_sets import REPLICATION_CONTROLLER, ReplicaSets
+from jindou.control.controllers.workloads.deployments import rollout
+from jindou.control.controllers.workloads.deployments.deployments import Deployments
+from jindou.control.controllers.workloads.deployments.replica_sets import (
+    REPLICATION_CONTROLLER,
+    ReplicaSets,
+)
 from jindou.objects.kinds import DEPLOYMENT, EVENT, POD, REPLICA_SET, Ref, ref_of
 from tests.controllers.world import (
     deployment_object,

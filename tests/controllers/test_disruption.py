@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
-from jindou.control.controllers import disruption, times
+from jindou.control.controllers import disruption
 from jindou.control.controllers.disruption import BUDGET, plan_figures, portion, stale_in
-from jindou.control.controllers.pod_facts import PodFacts
+from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.groundwork.pod_facts import PodFacts
 from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.control.controllers.workloads.deployments import Deployments
-from jindou.control.controllers.workloads.replica_sets import ReplicaSets
+from jindou.control.controllers.workloads.deployments.deployments import Deployments
+from jindou.control.controllers.workloads.deployments.replica_sets import ReplicaSets
 from jindou.objects.errors import InternalError, TooManyRequests
 from jindou.objects.kinds import DEPLOYMENT, POD, Ref
 from tests.controllers.world import (

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from jindou.control.controllers import times
-from jindou.control.controllers.finished_jobs import FinishedJobs
 from jindou.control.controllers.garbage_collector import GarbageCollector
-from jindou.control.controllers.scheduler import Scheduler
+from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.control.controllers.workloads import indexes, job_plans, job_pods
-from jindou.control.controllers.workloads.jobs import Jobs
+from jindou.control.controllers.workloads.jobs import indexes, job_plans, job_pods
+from jindou.control.controllers.workloads.jobs.finished_jobs import FinishedJobs
+from jindou.control.controllers.workloads.jobs.jobs import Jobs
 from jindou.objects.kinds import EVENT, JOB, POD, Ref, ref_of
 from tests.controllers.world import in_world, kinds_of, with_node
 

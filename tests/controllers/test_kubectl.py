@@ -11,12 +11,12 @@ import pytest
 from jindou.control.controllers.discovery.endpoint_slices import EndpointSlices
 from jindou.control.controllers.discovery.endpoints import EndpointsOfServices
 from jindou.control.controllers.garbage_collector import GarbageCollector
+from jindou.control.controllers.groundwork.runner import Runner
 from jindou.control.controllers.namespaces import Namespaces
-from jindou.control.controllers.runner import Runner
-from jindou.control.controllers.scheduler import Scheduler
+from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.control.controllers.workloads.deployments import Deployments
-from jindou.control.controllers.workloads.replica_sets import ReplicaSets
+from jindou.control.controllers.workloads.deployments.deployments import Deployments
+from jindou.control.controllers.workloads.deployments.replica_sets import ReplicaSets
 from jindou.objects.kinds import DEPLOYMENT, Ref
 from tests.control.apis import on_kubectl
 from tests.controllers.world import PlayedNode, add_node, deployment_object, kinds_of

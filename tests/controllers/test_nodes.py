@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.controllers import conditions, times
 from jindou.control.controllers.events import Events, last_seen
-from jindou.control.controllers.nodes import Nodes, plan_unknown
-from jindou.control.controllers.pods_gc import PodsGC
-from jindou.control.controllers.service_accounts import ServiceAccounts
-from jindou.control.controllers.taints import (
+from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork.taints import (
     NOT_READY,
     UNREACHABLE,
     plan_eviction,
     plan_taints,
     tolerates,
 )
+from jindou.control.controllers.nodes import Nodes, plan_unknown
+from jindou.control.controllers.pods_gc import PodsGC
+from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.objects.kinds import EVENT, NODE, POD, Ref
 from tests.controllers.world import (
     PlayedNode,

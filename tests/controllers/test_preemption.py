@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from jindou.control.controllers.disruption import Disruption
-from jindou.control.controllers.scheduler import Scheduler
 from jindou.control.controllers.scheduling.cluster import Cluster
 from jindou.control.controllers.scheduling.demands import demand_of
 from jindou.control.controllers.scheduling.nominations import Nomination, Nominations
@@ -15,6 +14,7 @@ from jindou.control.controllers.scheduling.preemption import (
     Budget,
     plan_preemption,
 )
+from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.objects.kinds import EVENT, POD, PRIORITY_CLASS, Kind, Ref
 from tests.controllers.world import (

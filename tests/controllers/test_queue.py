@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from jindou.control.controllers.queue import Queue
-from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.runner import Runner
+from jindou.control.controllers.groundwork.queue import Queue
+from jindou.control.controllers.groundwork.recorder import Recorder
+from jindou.control.controllers.groundwork.runner import Runner
 from jindou.objects.errors import Conflict
 from jindou.objects.kinds import CONFIG_MAP, EVENT, Kind, Ref
 from tests.controllers.world import in_world

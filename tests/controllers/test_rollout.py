@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.controllers.workloads import rollout
-from jindou.control.controllers.workloads.hashing import fnv1a, safe_encode, template_hash
-from jindou.control.controllers.workloads.rollout_status import (
+from jindou.control.controllers.workloads.deployments import rollout
+from jindou.control.controllers.workloads.deployments.rollout_status import (
     plan_paused,
     plan_progress,
     plan_status,
 )
+from jindou.control.controllers.workloads.hashing import fnv1a, safe_encode, template_hash
 
 
 def deployment(replicas=10, surge="25%", unavailable="25%", **more):

@@ -7,11 +7,11 @@ import asyncio
 import orjson
 import pytest
 
-from jindou.control.controllers.scheduler import Scheduler
 from jindou.control.controllers.scheduling.cluster import Cluster
 from jindou.control.controllers.scheduling.demands import demand_of, requests_of
 from jindou.control.controllers.scheduling.filters import message, plan_feasible
 from jindou.control.controllers.scheduling.line import Line
+from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.scheduling.scores import plan_best
 from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.objects.kinds import (

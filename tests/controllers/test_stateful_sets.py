@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from jindou.control.controllers.garbage_collector import GarbageCollector
-from jindou.control.controllers.scheduler import Scheduler
+from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.control.controllers.storage.claims import Claims
 from jindou.control.controllers.storage.volumes import Volumes
-from jindou.control.controllers.workloads import claim_plans, stateful_plans
-from jindou.control.controllers.workloads.stateful_sets import StatefulSets
+from jindou.control.controllers.workloads.sets import claim_plans, stateful_plans
+from jindou.control.controllers.workloads.sets.stateful_sets import StatefulSets
 from jindou.objects.kinds import (
     CONTROLLER_REVISION,
     EVENT,

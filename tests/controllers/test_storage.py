@@ -8,7 +8,7 @@ import pytest
 
 from jindou.control.api.bootstrap import storage_class
 from jindou.control.controllers.garbage_collector import GarbageCollector
-from jindou.control.controllers.scheduler import Scheduler
+from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.control.controllers.storage import plans
 from jindou.control.controllers.storage.claims import Claims

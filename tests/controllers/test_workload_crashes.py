@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from jindou.control.controllers import times
 from jindou.control.controllers.garbage_collector import GarbageCollector
-from jindou.control.controllers.runner import Runner
-from jindou.control.controllers.scheduler import Scheduler
+from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.groundwork.runner import Runner
+from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.control.controllers.storage.claims import Claims
 from jindou.control.controllers.storage.volumes import Volumes
-from jindou.control.controllers.workloads.cron_jobs import CronJobs
-from jindou.control.controllers.workloads.jobs import Jobs
-from jindou.control.controllers.workloads.stateful_sets import StatefulSets
+from jindou.control.controllers.workloads.jobs.cron_jobs import CronJobs
+from jindou.control.controllers.workloads.jobs.jobs import Jobs
+from jindou.control.controllers.workloads.sets.stateful_sets import StatefulSets
 from jindou.objects.errors import CloudError
 from jindou.objects.kinds import CRON_JOB, JOB, PERSISTENT_VOLUME, POD, STATEFUL_SET, ref_of
 from tests.controllers.test_crashes import Failing

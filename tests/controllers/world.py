@@ -9,8 +9,8 @@ from typing import Any
 
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.server import ApiServer
-from jindou.control.controllers import times
-from jindou.control.controllers.runner import Runner
+from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.groundwork.runner import Runner
 from jindou.control.store.memory import MemoryStore
 from jindou.objects.errors import CloudError
 from jindou.objects.kinds import (
@@ -126,7 +126,9 @@ async def add_node(client: Any, name: str = "here", **options: Any) -> Object:
     wanted = node_object(name, **options)
     made = await client.create(NODE, wanted)
     made["status"] = wanted["status"]
-    return await client.update(NODE, made, "status")
+    made = await client.update(NODE, made, "status")
+    made["spec"].pop("taints")  # of not being ready, as the controller of nodes would
+    return await client.update(NODE, made)
 
 
 async def renew_lease(client: Any, name: str) -> None:

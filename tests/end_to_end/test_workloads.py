@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jindou.control.controllers import times
+from jindou.control.controllers.groundwork import times
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -20,7 +20,7 @@ from jindou.client import Client, Event, Listing
 from jindou.client.informers import Informer
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.server import ApiServer
-from jindou.control.controllers.queue import Queue
+from jindou.control.controllers.groundwork.queue import Queue
 from jindou.control.store import Store
 from jindou.control.store.memory import MemoryStore
 from jindou.control.store.sqlite import SqliteStore

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, times
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import times
 from jindou.objects.errors import Conflict, NotFound
 from jindou.objects.kinds import Kind, Object, Ref
 

@@ -7,16 +7,17 @@ Source: https://kubernetes.io/docs/concepts/workloads/pods/disruptions/
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, conditions, times
-from jindou.control.controllers.owners import controller_of
-from jindou.control.controllers.pod_facts import PodFacts, facts_of
-from jindou.control.controllers.recorder import Recorder
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork.owners import controller_of
+from jindou.control.controllers.groundwork.pod_facts import PodFacts, facts_of
+from jindou.control.controllers.groundwork.portions import portion
+from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.objects.errors import CloudError, Conflict, NotFound
 from jindou.objects.kinds import DEPLOYMENT, POD, REPLICA_SET, Kind, Object, Ref
 from jindou.objects.selectors import Selector, from_object
@@ -240,11 +241,6 @@ def stale_in(pod: Object, now: float) -> float | None:
 
 def needs_scale(spec: Mapping[str, Any]) -> bool:
     return spec.get("maxUnavailable") is not None or isinstance(spec.get("minAvailable"), str)
-
-
-def portion(value: int | str, whole: int) -> int:
-    """A number, or a percentage of the whole, rounded up."""
-    return value if isinstance(value, int) else math.ceil(int(value.rstrip("%")) * whole / 100)
 
 
 def plan_figures(budget: Object, pods: Sequence[PodFacts], expected: int, now: float) -> Figures:

@@ -7,7 +7,8 @@ import heapq
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, times
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import times
 from jindou.objects.errors import CloudError
 from jindou.objects.kinds import EVENT, Object, Ref
 

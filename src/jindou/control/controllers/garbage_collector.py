@@ -15,6 +15,8 @@ from functools import partial
 from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork.queue import Queue
+from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.ownership import (
     FOREGROUND,
     ORPHAN,
@@ -24,8 +26,6 @@ from jindou.control.controllers.ownership import (
     node_of,
     plan_dependent,
 )
-from jindou.control.controllers.queue import Queue
-from jindou.control.controllers.recorder import Recorder
 from jindou.objects.errors import Conflict, MethodNotAllowed, NotFound
 from jindou.objects.kinds import Kind, Object, Ref
 

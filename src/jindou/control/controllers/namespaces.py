@@ -13,7 +13,8 @@ from typing import NamedTuple
 from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.client.retry import Backoff
-from jindou.control.controllers import Wake, conditions
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import conditions
 from jindou.objects.errors import CloudError, Conflict, MethodNotAllowed, NotFound
 from jindou.objects.kinds import NAMESPACE, POD, Kind, Object, Ref, ref_of
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, conditions, times
-from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.taints import plan_eviction, plan_taints
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork.recorder import Recorder
+from jindou.control.controllers.groundwork.taints import plan_eviction, plan_taints
 from jindou.objects.errors import Conflict, NotFound
 from jindou.objects.kinds import LEASE, NODE, POD, Kind, Object, Ref, ref_of
 

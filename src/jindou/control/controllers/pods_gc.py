@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, conditions, times
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import conditions, times
 from jindou.objects.errors import Conflict, NotFound
 from jindou.objects.kinds import NODE, POD, Kind, Object, Ref
 

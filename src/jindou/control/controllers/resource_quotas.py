@@ -12,7 +12,8 @@ from functools import partial
 
 from jindou.client import Client
 from jindou.client.informers import Informer, Informers
-from jindou.control.controllers import Wake, times
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import times
 from jindou.objects import quotas
 from jindou.objects.errors import NotFound
 from jindou.objects.kinds import Kind, Object, Ref

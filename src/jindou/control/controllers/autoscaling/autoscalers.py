@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, conditions, times
+from jindou.control.controllers import Wake
 from jindou.control.controllers.autoscaling import demand, pace
 from jindou.control.controllers.autoscaling.demand import Proposal, Unknowable
 from jindou.control.controllers.autoscaling.foreign import Ask, Foreign, Scaled
 from jindou.control.controllers.autoscaling.pace import History, Mark
-from jindou.control.controllers.recorder import Recorder
+from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.objects import selectors
 from jindou.objects.errors import CloudError, Conflict, NotFound
 from jindou.objects.kinds import POD, Kind, Object, Ref

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jindou.control.controllers import conditions, times
+from jindou.control.controllers.groundwork import conditions, times
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import milli, parse
 

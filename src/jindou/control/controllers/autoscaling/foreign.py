@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from jindou.control.controllers import conditions, times
 from jindou.control.controllers.autoscaling import demand
 from jindou.control.controllers.autoscaling.demand import Metric, Proposal, Tolerances, Unknowable
+from jindou.control.controllers.groundwork import conditions, times
 from jindou.objects.errors import CloudError, NotFound
 from jindou.objects.kinds import Kind, Object
 from jindou.objects.quantities import milli, written

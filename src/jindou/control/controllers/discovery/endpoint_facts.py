@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from jindou.control.controllers import conditions, times
+from jindou.control.controllers.groundwork import conditions, times
 from jindou.objects.kinds import Object
 
 SERVICE_NAME = "kubernetes.io/service-name"

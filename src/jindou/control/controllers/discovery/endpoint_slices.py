@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informer, Informers
-from jindou.control.controllers import Wake, times
+from jindou.control.controllers import Wake
 from jindou.control.controllers.discovery.backends import Backends
 from jindou.control.controllers.discovery.endpoint_facts import (
     MANAGED_BY,
@@ -27,7 +27,8 @@ from jindou.control.controllers.discovery.slices import (
     plan_slices,
     slice_labels,
 )
-from jindou.control.controllers.recorder import Recorder
+from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.objects.errors import AlreadyExists, CloudError, NotFound
 from jindou.objects.kinds import (
     ENDPOINT_SLICE,

@@ -1,1 +1,1 @@
-"""How a node is chosen for a Pod: what Pods demand, what nodes have, filters, scores. Pure."""
+"""How a node is chosen for a Pod: what Pods demand, what nodes have, filters, scores, and the scheduler."""

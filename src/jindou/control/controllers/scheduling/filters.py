@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from jindou.control.controllers.groundwork.taints import UNSCHEDULABLE, tolerates, untolerated
 from jindou.control.controllers.scheduling.cluster import Cluster, NodeState
 from jindou.control.controllers.scheduling.demands import Demand, HostPort
 from jindou.control.controllers.scheduling.node_terms import matches_node
 from jindou.control.controllers.scheduling.topology import Topology
-from jindou.control.controllers.taints import UNSCHEDULABLE, tolerates, untolerated
 
 Reasons = list[str]
 

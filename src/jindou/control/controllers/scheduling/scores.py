@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from statistics import pstdev
 
+from jindou.control.controllers.groundwork.taints import tolerates
 from jindou.control.controllers.scheduling.cluster import Cluster, NodeState
 from jindou.control.controllers.scheduling.demands import Demand
 from jindou.control.controllers.scheduling.node_terms import matches_term
 from jindou.control.controllers.scheduling.topology import crowding, preference
-from jindou.control.controllers.taints import tolerates
 
 Scores = list[float]
 MB = 1024 * 1024

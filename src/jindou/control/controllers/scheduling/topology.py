@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from jindou.control.controllers.groundwork.taints import untolerated
 from jindou.control.controllers.scheduling.cluster import Cluster, NodeState
 from jindou.control.controllers.scheduling.demands import AffinityTerm, Demand, Spread
 from jindou.control.controllers.scheduling.node_terms import matches_node
-from jindou.control.controllers.taints import untolerated
 
 Domain = tuple[str, str]  # label, value
 NEAR = "node(s) didn't match pod affinity rules"

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, owners
-from jindou.control.controllers.recorder import Recorder
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import owners
+from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.storage import plans
 from jindou.control.controllers.storage.plans import annotation, phase

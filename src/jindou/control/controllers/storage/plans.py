@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jindou.control.controllers import conditions, times
+from jindou.control.controllers.groundwork import conditions, times
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.scheduling.node_terms import matches_term
 from jindou.objects import quantities

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, owners, times
-from jindou.control.controllers.owners import Candidate
-from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.workloads.replicas import batches
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import owners, times
+from jindou.control.controllers.groundwork.owners import Candidate
+from jindou.control.controllers.groundwork.recorder import Recorder
+from jindou.control.controllers.workloads.pods import batches
 from jindou.objects.errors import CloudError, Forbidden, NotFound
 from jindou.objects.kinds import POD, Kind, Object, Ref, ref_of
 from jindou.objects.selectors import Selector, from_object

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.client.retry import Backoff
-from jindou.control.controllers import Wake, owners, times
-from jindou.control.controllers.owners import Candidate
-from jindou.control.controllers.pod_facts import PodFacts, PodView
-from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.workloads.replicas import (
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import owners, times
+from jindou.control.controllers.groundwork.owners import Candidate
+from jindou.control.controllers.groundwork.pod_facts import PodFacts, PodView
+from jindou.control.controllers.groundwork.recorder import Recorder
+from jindou.control.controllers.workloads.deployments.replicas import (
     Replicas,
-    batches,
     next_available,
     plan_replicas,
     plan_status,
-    pod_from,
 )
+from jindou.control.controllers.workloads.pods import batches, pod_from
 from jindou.objects.errors import CloudError, Forbidden, NotFound
 from jindou.objects.kinds import POD, REPLICA_SET, Kind, Object, Ref
 from jindou.objects.selectors import Selector, from_labels, from_object

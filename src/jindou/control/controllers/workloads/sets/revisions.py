@@ -10,8 +10,9 @@ from collections.abc import Collection, Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, owners
-from jindou.control.controllers.owners import Candidate
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import owners
+from jindou.control.controllers.groundwork.owners import Candidate
 from jindou.control.controllers.workloads.hashing import template_hash
 from jindou.control.controllers.workloads.owned_pods import orphan_in, selector_of
 from jindou.objects.errors import AlreadyExists, NotFound

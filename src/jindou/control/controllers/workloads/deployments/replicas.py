@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jindou.control.controllers import conditions
-from jindou.control.controllers.pod_facts import PodFacts
+from jindou.control.controllers.groundwork import conditions
+from jindou.control.controllers.groundwork.pod_facts import PodFacts
+from jindou.control.controllers.workloads.pods import deletion_rank
 from jindou.objects.kinds import Object
 from jindou.objects.selectors import Labels
 
 BURST = 500  # Pods made or deleted in one look
-PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
 class Replicas(NamedTuple):
@@ -34,53 +33,6 @@ def plan_replicas(
     crowd = Counter(pod.node for pod in related if pod.active and pod.node)
     ranked = sorted(active, key=lambda pod: deletion_rank(pod, crowd[pod.node], now))
     return Replicas(0, ranked[:count])
-
-
-def deletion_rank(pod: PodFacts, crowd: int, now: float) -> tuple[Any, ...]:
-    """The lowest goes first: what is least far, cheapest, most crowded, youngest (by order of
-    magnitude, so that rollouts do not always hit the same one)."""
-    return (
-        bool(pod.node),
-        PHASES.get(pod.phase, 2),
-        pod.ready,
-        pod.cost,
-        -crowd,
-        _magnitude(now - pod.ready_since) if pod.ready and pod.ready_since else -1,
-        -pod.restarts,
-        _magnitude(now - pod.created) if pod.created else -1,
-        pod.uid,
-    )
-
-
-def _magnitude(seconds: float) -> int:
-    return int(math.log2(seconds * 1e9)) if seconds > 0 else -1
-
-
-def pod_from(owner: Object, reference: Object) -> Object:
-    """The next Pod of an owner that holds a template."""
-    template = owner["spec"]["template"]
-    meta = template.get("metadata") or {}
-    kept = {name: meta[name] for name in ("labels", "annotations", "finalizers") if meta.get(name)}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "generateName": f"{owner['metadata']['name']}-",
-            "namespace": owner["metadata"]["namespace"],
-            **kept,
-            "ownerReferences": [reference],
-        },
-        "spec": template["spec"],
-    }
-
-
-def batches(count: int) -> Iterable[int]:
-    """1, 2, 4, ...: a template that is refused costs one try, not five hundred."""
-    size = 1
-    while count > 0:
-        yield min(size, count)
-        count -= size
-        size *= 2
 
 
 def plan_status(

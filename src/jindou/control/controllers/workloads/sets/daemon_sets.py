@@ -9,14 +9,15 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, times
-from jindou.control.controllers.pod_facts import PodFacts
-from jindou.control.controllers.recorder import Recorder
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.groundwork.pod_facts import PodFacts
+from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.scheduling.cluster import NodeState
-from jindou.control.controllers.workloads import daemon_plans, revisions
-from jindou.control.controllers.workloads.daemon_plans import BURST, Changes, View
 from jindou.control.controllers.workloads.owned_pods import OwnedPods, selector_of
-from jindou.control.controllers.workloads.revisions import POD_LABEL, Revisions
+from jindou.control.controllers.workloads.sets import daemon_plans, revisions
+from jindou.control.controllers.workloads.sets.daemon_plans import BURST, Changes, View
+from jindou.control.controllers.workloads.sets.revisions import POD_LABEL, Revisions
 from jindou.objects.errors import CloudError
 from jindou.objects.kinds import (
     CONTROLLER_REVISION,

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, conditions, owners, times
-from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.workloads import job_plans, job_pods
-from jindou.control.controllers.workloads.job_plans import End, Look
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import conditions, owners, times
+from jindou.control.controllers.groundwork.recorder import Recorder
+from jindou.control.controllers.workloads.jobs import job_plans, job_pods
+from jindou.control.controllers.workloads.jobs.job_plans import End, Look
 from jindou.control.controllers.workloads.owned_pods import AT_ONCE, OwnedPods
-from jindou.control.controllers.workloads.replicas import pod_from
+from jindou.control.controllers.workloads.pods import pod_from
 from jindou.objects.errors import CloudError, NotFound
 from jindou.objects.kinds import JOB, POD, Kind, Object, Ref, ref_of
 

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, times
-from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.workloads import claim_plans, revisions, stateful_plans
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.workloads.owned_pods import OwnedPods
-from jindou.control.controllers.workloads.revisions import POD_LABEL, Revisions
-from jindou.control.controllers.workloads.stateful_plans import Member, Step, View, ordinal_of
+from jindou.control.controllers.workloads.sets import claim_plans, revisions, stateful_plans
+from jindou.control.controllers.workloads.sets.revisions import POD_LABEL, Revisions
+from jindou.control.controllers.workloads.sets.stateful_plans import Member, Step, View, ordinal_of
 from jindou.objects.errors import AlreadyExists, CloudError, Conflict
 from jindou.objects.kinds import (
     CONTROLLER_REVISION,

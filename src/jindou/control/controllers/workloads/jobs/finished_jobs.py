@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, times
-from jindou.control.controllers.workloads.job_plans import finished
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.workloads.jobs.job_plans import finished
 from jindou.objects.errors import NotFound
 from jindou.objects.kinds import JOB, Kind, Object, Ref
 

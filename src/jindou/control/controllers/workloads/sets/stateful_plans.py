@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR
 from typing import NamedTuple
 
-from jindou.control.controllers import owners
-from jindou.control.controllers.pod_facts import PodFacts, facts_of
-from jindou.control.controllers.workloads import claim_plans
-from jindou.control.controllers.workloads.claim_plans import claim_name
-from jindou.control.controllers.workloads.replicas import pod_from
-from jindou.control.controllers.workloads.revisions import POD_LABEL, template_in
-from jindou.control.controllers.workloads.rollout import portion
+from jindou.control.controllers.groundwork import owners
+from jindou.control.controllers.groundwork.pod_facts import PodFacts, facts_of
+from jindou.control.controllers.groundwork.portions import portion
+from jindou.control.controllers.workloads.pods import pod_from
+from jindou.control.controllers.workloads.sets import claim_plans
+from jindou.control.controllers.workloads.sets.claim_plans import claim_name
+from jindou.control.controllers.workloads.sets.revisions import POD_LABEL, template_in
 from jindou.objects.kinds import STATEFUL_SET, Object
 
 NUMBERED = re.compile(r"(.*)-([0-9]+)")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from jindou.control.controllers import owners, times
-from jindou.control.controllers.workloads.job_plans import COMPLETE, FAILED, finished
+from jindou.control.controllers.groundwork import owners, times
+from jindou.control.controllers.workloads.jobs.job_plans import COMPLETE, FAILED, finished
 from jindou.objects import schedules
 from jindou.objects.kinds import CRON_JOB, JOB, Object
 from jindou.objects.schedules import Schedule

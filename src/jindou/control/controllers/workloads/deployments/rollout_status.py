@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jindou.control.controllers import conditions, times
-from jindou.control.controllers.workloads import rollout
+from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.workloads.deployments import rollout
 from jindou.objects.kinds import Object
 
 PAUSED, RESUMED = "DeploymentPaused", "DeploymentResumed"

@@ -11,8 +11,8 @@ from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.client.retry import Backoff
 from jindou.control.controllers import CanFollow, CanRun, Controller, Wake
-from jindou.control.controllers.owners import controller_of
-from jindou.control.controllers.queue import Counters, Queue
+from jindou.control.controllers.groundwork.owners import controller_of
+from jindou.control.controllers.groundwork.queue import Counters, Queue
 from jindou.objects.kinds import Kind, Object, Ref, ref_of
 
 log = logging.getLogger("jindou.controllers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jindou.control.controllers import times
+from jindou.control.controllers.groundwork import times
 from jindou.objects.kinds import Object
 
 

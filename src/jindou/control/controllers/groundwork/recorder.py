@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from jindou.client import Client
-from jindou.control.controllers import times
+from jindou.control.controllers.groundwork import times
 from jindou.objects.errors import CloudError
 from jindou.objects.kinds import EVENT, Object, Ref
 

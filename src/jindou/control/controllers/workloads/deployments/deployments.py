@@ -10,18 +10,19 @@ from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, owners, times
-from jindou.control.controllers.owners import Candidate
-from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.workloads import rollout
-from jindou.control.controllers.workloads.hashing import template_hash
-from jindou.control.controllers.workloads.rollout import Resize
-from jindou.control.controllers.workloads.rollout_status import (
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import owners, times
+from jindou.control.controllers.groundwork.owners import Candidate
+from jindou.control.controllers.groundwork.recorder import Recorder
+from jindou.control.controllers.workloads.deployments import rollout
+from jindou.control.controllers.workloads.deployments.rollout import Resize
+from jindou.control.controllers.workloads.deployments.rollout_status import (
     plan_paused,
     plan_progress,
     plan_status,
     with_progress,
 )
+from jindou.control.controllers.workloads.hashing import template_hash
 from jindou.objects.errors import AlreadyExists, CloudError, NotFound
 from jindou.objects.kinds import DEPLOYMENT, POD, REPLICA_SET, Kind, Object, Ref, ref_of
 from jindou.objects.selectors import Selector, from_object

@@ -12,8 +12,9 @@ from collections import Counter
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, conditions, times
-from jindou.control.controllers.recorder import Recorder
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.scheduling.claims import CONFLICT, Claims, Terms, out_of_reach
 from jindou.control.controllers.scheduling.cluster import Cluster
 from jindou.control.controllers.scheduling.demands import Demand, demand_of

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jindou.control.controllers import conditions, times
-from jindou.control.controllers.workloads import indexes
+from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.workloads.jobs import indexes
 from jindou.objects.kinds import Object
 
 FINALIZER = "batch.kubernetes.io/job-tracking"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jindou.control.controllers import owners
+from jindou.control.controllers.groundwork import owners
 from jindou.objects.kinds import PERSISTENT_VOLUME_CLAIM, POD, STATEFUL_SET, Kind, Object
 
 

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING
 from typing import NamedTuple
 
-from jindou.control.controllers import owners, taints
-from jindou.control.controllers.pod_facts import PodFacts, facts_of
+from jindou.control.controllers.groundwork import owners, taints
+from jindou.control.controllers.groundwork.pod_facts import PodFacts, facts_of
+from jindou.control.controllers.groundwork.portions import portion
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.scheduling.node_terms import matches_term
-from jindou.control.controllers.workloads.replicas import pod_from
-from jindou.control.controllers.workloads.revisions import POD_LABEL
-from jindou.control.controllers.workloads.rollout import portion
+from jindou.control.controllers.workloads.pods import pod_from
+from jindou.control.controllers.workloads.sets.revisions import POD_LABEL
 from jindou.objects.kinds import DAEMON_SET, Object
 
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
@@ -139,8 +138,8 @@ def limits(view: View) -> Limits:
     if strategy["type"] != "RollingUpdate":
         return Limits(0, 0)
     rolling, count = strategy.get("rollingUpdate") or {}, view.wanted()
-    surge = portion(rolling.get("maxSurge") or 0, count, str(ROUND_CEILING))
-    away = portion(rolling.get("maxUnavailable", 1), count, str(ROUND_CEILING))
+    surge = portion(rolling.get("maxSurge") or 0, count)
+    away = portion(rolling.get("maxUnavailable", 1), count)
     return Limits(surge, away or (1 if count and not surge else 0))
 
 

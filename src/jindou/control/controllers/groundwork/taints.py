@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jindou.control.controllers import conditions, times
+from jindou.control.controllers.groundwork import conditions, times
 from jindou.objects.kinds import Object
 
 NOT_READY = "node.kubernetes.io/not-ready"

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from jindou.client.informers import Informer
-from jindou.control.controllers import conditions, times
-from jindou.control.controllers.owners import controller_uid
+from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork.owners import controller_uid
 from jindou.objects.kinds import Object
 
 COST = "controller.kubernetes.io/pod-deletion-cost"

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any, NamedTuple
 
-from jindou.control.controllers import conditions, times
-from jindou.control.controllers.pod_facts import facts_of
-from jindou.control.controllers.workloads import indexes, job_pods
-from jindou.control.controllers.workloads.job_pods import index_of
-from jindou.control.controllers.workloads.replicas import deletion_rank
+from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork.pod_facts import facts_of
+from jindou.control.controllers.workloads.jobs import indexes, job_pods
+from jindou.control.controllers.workloads.jobs.job_pods import index_of
+from jindou.control.controllers.workloads.pods import deletion_rank
 from jindou.objects.kinds import Object
 
 AT_ONCE = 500  # Pods made, deleted or counted in one look

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
-from jindou.control.controllers import times
+from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.groundwork.portions import portion
 from jindou.objects.kinds import Object
 
 HASH = "pod-template-hash"
@@ -64,13 +65,6 @@ def limits(deployment: Object) -> Limits:
     if surge == 0 and unavailable == 0:
         unavailable = 1
     return Limits(surge, min(unavailable, replicas))
-
-
-def portion(value: int | str, total: int, rounding: str) -> int:
-    if isinstance(value, str) and value.endswith("%"):
-        share = Decimal(value[:-1]) * total / 100
-        return int(share.to_integral_value(rounding))
-    return int(value)
 
 
 # ---------------------------------------------------------------- revisions

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
-from jindou.control.controllers import Wake, owners, times
-from jindou.control.controllers.recorder import Recorder
-from jindou.control.controllers.workloads import cron_plans
-from jindou.control.controllers.workloads.cron_plans import Decision
+from jindou.control.controllers import Wake
+from jindou.control.controllers.groundwork import owners, times
+from jindou.control.controllers.groundwork.recorder import Recorder
+from jindou.control.controllers.workloads.jobs import cron_plans
+from jindou.control.controllers.workloads.jobs.cron_plans import Decision
 from jindou.objects import schedules
 from jindou.objects.errors import AlreadyExists, CloudError, NotFound
 from jindou.objects.kinds import CRON_JOB, JOB, Kind, Object, Ref, ref_of
