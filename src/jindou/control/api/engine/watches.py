@@ -57,6 +57,15 @@ class Memos:
 
     def __init__(self) -> None:
         self._held: list[Change] = []
+        self._last: tuple[Sequence[Change], list[Told]] | None = None
+
+    def alike(
+        self, changes: Sequence[Change], tell: Callable[[Sequence[Change]], Iterable[Told]]
+    ) -> list[Told]:
+        """What all are told who watch everything there is, worked out by the first of them."""
+        if self._last is None or self._last[0] is not changes:
+            self._last = changes, list(tell(changes))
+        return self._last[1]
 
     def of(self, change: Change) -> dict[Any, Any]:
         memo: Any = change.memo
@@ -72,6 +81,7 @@ class Memos:
         for change in self._held:
             change.memo = None
         self._held.clear()
+        self._last = None
 
 
 class Watch:
@@ -134,7 +144,10 @@ class Watch:
         )
 
     def _deliver(self, changes: Sequence[Change]) -> None:
-        told = list(self._told(changes))
+        if self._selection.everything and changes[0].revision > self._after:
+            told = self._memos.alike(changes, self._told)
+        else:
+            told = list(self._told(changes))
         if told:
             self._tell(told)
 
