@@ -23,7 +23,7 @@ from jindou.objects.kinds import (
     Ref,
 )
 from jindou.settings import Settings
-from tests.controllers.world import in_world, kinds_of, pod_object, with_node
+from tests.controllers.world import add_node, in_world, kinds_of, pod_object, with_node
 
 DATA = Ref(PERSISTENT_VOLUME_CLAIM, "default", "data")
 
@@ -277,5 +277,86 @@ def test_a_pod_is_told_when_nobody_will_make_its_volume_and_goes_where_one_comes
             return (await world.client.get(pod))["spec"].get("nodeName")
 
         await world.until(placed)
+
+    play(scenario)
+
+
+# ---------------------------------------------------------------- in whatever order
+
+
+NOW = {
+    "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "now"},
+    "provisioner": plans.PROVISIONER, "reclaimPolicy": "Delete",
+}  # fmt: skip
+
+
+def test_a_volume_whose_claim_goes_before_it_names_the_volume_is_given_back() -> None:
+    async def scenario(world: Any) -> None:
+        claim = await world.client.create(
+            PERSISTENT_VOLUME_CLAIM, claim_object(storageClassName="none")
+        )
+        reference = plans.reference_to(claim)
+        await world.client.create(PERSISTENT_VOLUME, volume_object(claimRef=reference))
+        await world.settled()
+        await world.client.delete(DATA)
+        await world.client.patch(DATA, {"metadata": {"finalizers": None}})
+        await phase_of(world, Ref(PERSISTENT_VOLUME, "", "pv"), "Released")
+
+    in_world(lambda server: [Volumes()], scenario)
+
+
+def test_a_claim_that_names_its_volume_waits_for_it() -> None:
+    async def scenario(world: Any) -> None:
+        wish = claim_object(storageClassName="", volumeName="pv")
+        await world.client.create(PERSISTENT_VOLUME_CLAIM, wish)
+        await world.settled()
+        await world.client.create(PERSISTENT_VOLUME, volume_object())
+        await phase_of(world, DATA, "Bound")
+
+    play(scenario)
+
+
+def test_a_claim_gets_its_volume_when_the_first_node_comes() -> None:
+    async def scenario(world: Any) -> None:
+        await world.client.create(STORAGE_CLASS, NOW)
+        await world.client.create(PERSISTENT_VOLUME_CLAIM, claim_object(storageClassName="now"))
+        await world.settled()
+        await phase_of(world, DATA, "Pending")
+        await add_node(world.client)
+        await phase_of(world, DATA, "Bound")
+
+    in_world(controllers, scenario)
+
+
+def test_no_volume_is_made_elsewhere_for_a_node_that_is_gone() -> None:
+    async def scenario(world: Any) -> None:
+        await world.client.create(STORAGE_CLASS, NOW)
+        wish = claim_object(storageClassName="now")
+        wish["metadata"]["annotations"] = {plans.SELECTED_NODE: "gone", "other": "stays"}
+        await world.client.create(PERSISTENT_VOLUME_CLAIM, wish)
+
+        async def chosen_again() -> Any:
+            held = (await world.client.get(DATA))["metadata"]["annotations"]
+            return held.get("other") == "stays" and plans.SELECTED_NODE not in held
+
+        await world.until(chosen_again)
+        await phase_of(world, DATA, "Bound")
+
+    play(scenario)
+
+
+def test_two_claims_that_want_one_volume() -> None:
+    async def scenario(world: Any) -> None:
+        for n in range(6):
+            wish = claim_object(f"data{n}", storageClassName="")
+            await world.client.create(PERSISTENT_VOLUME_CLAIM, wish)
+        await world.settled()
+        await world.client.create(PERSISTENT_VOLUME, volume_object())
+        await world.settled()
+        held = (await world.client.find(PERSISTENT_VOLUME_CLAIM, "default")).items
+        (bound,) = [one for one in held if plans.phase(one) == "Bound"]
+        volume = await phase_of(world, Ref(PERSISTENT_VOLUME, "", "pv"), "Bound")
+        assert volume["spec"]["claimRef"]["uid"] == bound["metadata"]["uid"]
+        assert [one["spec"].get("volumeName") for one in held].count("pv") == 1
 
     play(scenario)

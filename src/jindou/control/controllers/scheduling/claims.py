@@ -15,7 +15,7 @@ from jindou.client.informers import Informers
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.scheduling.demands import Demand
 from jindou.control.controllers.scheduling.node_terms import matches_term
-from jindou.objects.errors import Timeout
+from jindou.objects.errors import Conflict, Timeout
 from jindou.objects.kinds import (
     PERSISTENT_VOLUME,
     PERSISTENT_VOLUME_CLAIM,
@@ -99,18 +99,24 @@ class Claims:
     async def bind(self, client: Client, demand: Demand, node: str) -> None:
         """Tell the claims that wait which node it is, until all are bound. Raises CloudError."""
         for claim in self.unbound(demand):
-            annotations = claim["metadata"].get("annotations") or {}
-            if annotations.get(SELECTED_NODE) != node:
+            if _chosen(claim) != node:
                 ref = Ref(PERSISTENT_VOLUME_CLAIM, demand.namespace, claim["metadata"]["name"])
-                changes = {"metadata": {"annotations": {SELECTED_NODE: node}}}
-                await client.patch(ref, changes)
+                meta = {"uid": claim["metadata"]["uid"], "annotations": {SELECTED_NODE: node}}
+                written = await client.patch(ref, {"metadata": meta})
+                await self._claims.caught_up(written["metadata"].get("resourceVersion", ""))
         try:
             async with asyncio.timeout(PATIENCE):
-                while self.unbound(demand):
+                while waiting := self.unbound(demand):
+                    if any(_chosen(claim) != node for claim in waiting):
+                        raise Conflict(f"the volumes of the Pod can't be made on node {node}")
                     self._news.clear()
                     await self._news.wait()
         except TimeoutError:
             raise Timeout("timed out waiting for the volumes of the Pod to be bound") from None
+
+
+def _chosen(claim: Object) -> str:
+    return str((claim["metadata"].get("annotations") or {}).get(SELECTED_NODE, ""))
 
 
 def _is_bound(claim: Object) -> bool:

@@ -51,6 +51,7 @@ class Claims:
         self._pods.index("claim", _claims_in)
         self._volumes.on_change(self._volume_changed)
         self._classes.on_change(self._class_changed)
+        self._nodes.on_change(self._node_changed)
         self._pods.on_change(self._pod_changed)
 
     def _volume_changed(self, old: Object | None, new: Object | None) -> None:
@@ -59,15 +60,20 @@ class Claims:
             if reference:
                 self._wake(Ref(self.kind, reference["namespace"], reference["name"]))
         if new is not None and not new["spec"].get("claimRef"):
-            self._wake_waiting()
+            self._wake_waiting(new["metadata"]["name"])
 
     def _class_changed(self, old: Object | None, new: Object | None) -> None:
         if new is not None:
             self._wake_waiting()
 
-    def _wake_waiting(self) -> None:
+    def _node_changed(self, old: Object | None, new: Object | None) -> None:
+        if old is None or new is None:
+            self._wake_waiting()
+
+    def _wake_waiting(self, volume: str = "") -> None:
+        """Those without a volume, and those that name this one."""
         for claim in self._claims.all():
-            if not claim["spec"].get("volumeName"):
+            if claim["spec"].get("volumeName", "") in ("", volume):
                 self._wake(ref_of(self.kind, claim))
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
@@ -148,6 +154,9 @@ class Claims:
         if waits and not chosen:
             volumes = [volume for volume in volumes if volume["spec"].get("claimRef")]
         node = self._node(chosen) if chosen else None
+        if chosen and node is None:
+            await self._choose_again(client, claim)
+            return
         volume = plans.plan_volume(claim, volumes, node)
         if volume is not None:
             await self._bind(client, claim, volume)
@@ -162,6 +171,16 @@ class Claims:
         else:
             text = "no persistent volumes available for this claim and no storage class is set"
             self._events.event(client, claim, "FailedBinding", text)
+
+    async def _choose_again(self, client: Client, claim: Object) -> None:
+        """The scheduler's node is gone: it has to find another one."""
+        meta = claim["metadata"]
+        changes = {
+            "uid": meta["uid"],
+            "resourceVersion": meta["resourceVersion"],
+            "annotations": {plans.SELECTED_NODE: None},
+        }
+        await client.patch(ref_of(self.kind, claim), {"metadata": changes})
 
     async def _bind(self, client: Client, claim: Object, volume: Object) -> None:
         """The volume first, then the claim: each step may have been done before."""

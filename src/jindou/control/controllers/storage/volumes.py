@@ -36,12 +36,17 @@ class Volumes:
         self._wake = wake
         self._volumes = informers.of(PERSISTENT_VOLUME)
         self._claims = informers.of(PERSISTENT_VOLUME_CLAIM)
+        self._volumes.index("claim", _claim_of)
         self._claims.on_change(self._claim_changed)
 
     def _claim_changed(self, old: Object | None, new: Object | None) -> None:
-        for claim in (old, new):
-            if claim is not None and claim["spec"].get("volumeName"):
-                self._wake(Ref(self.kind, "", claim["spec"]["volumeName"]))
+        """A volume may name a claim that never came to name it."""
+        obj = new if new is not None else old
+        assert obj is not None
+        key = f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
+        names = {name for _, name in self._volumes.names_by("claim", key)}
+        for name in names | {obj["spec"].get("volumeName", "")} - {""}:
+            self._wake(Ref(self.kind, "", name))
 
     async def reconcile(self, ref: Ref, client: Client) -> float | None:
         volume = self._volumes.get("", ref.name)
@@ -107,3 +112,8 @@ class Volumes:
         status = {"phase": "Failed", "reason": reason, "message": text}
         await client.update(self.kind, {**volume, "status": status}, "status")
         self._events.event(client, volume, reason, text, "Warning")
+
+
+def _claim_of(volume: Object) -> Sequence[str]:
+    reference = volume["spec"].get("claimRef")
+    return (f"{reference['namespace']}/{reference['name']}",) if reference else ()
