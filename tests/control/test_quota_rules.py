@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.api.rules.quotas import limit_range, resource_quota
+from jindou.control.api.rules.quotas import amount, limit_range, resource_quota
 
 
 def told(faults):
@@ -57,3 +57,8 @@ def test_quotas(spec, says):
 def test_limit_ranges(item, says):
     expected = [f"spec.limits[0].{text}" for text in says]
     assert told(limit_range({"spec": {"limits": [item]}})) == expected
+
+
+@pytest.mark.parametrize("value", ["1e60", "999999999999999999999999999999999999", "1E"])
+def test_amounts_beyond_every_machine_are_whole(value: str) -> None:
+    assert amount("pods", value, "x") == []

@@ -99,6 +99,7 @@ def test_pipelined_requests_are_answered_in_order():
         pytest.param(b"GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n", b"400", id="folded-header"),
         pytest.param(b"GARBAGE\r\n\r\n", b"400", id="garbage"),
         pytest.param(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400", id="bad-chunk"),
+        pytest.param(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", b"400", id="coding"),
         pytest.param(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 500 + b"\r\n", b"431", id="many-headers"),
         pytest.param(b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", b"431", id="long-line"),
     ],
@@ -110,6 +111,29 @@ def test_doubtful_requests_are_refused_and_the_connection_ends(data, status):
         assert answer == b"" or answer.startswith(b"HTTP/1.1 " + status)
 
     on_server(echo, scenario)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"GET /1 HTTP/1.0\r\n\r\n", id="closing"),
+        pytest.param(b"POST /1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="unread"),
+        pytest.param(b"POST /1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", id="unread-and-broken"),
+    ],
+)  # fmt: skip
+def test_nothing_is_asked_or_answered_after_the_last_answer(data):
+    asked = []
+
+    def at_once(request):
+        asked.append(request.path)
+        return Response(404, b"")
+
+    async def scenario(port, server):
+        answer = await raw(port, data + b"GET /2 HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert answer.count(b"HTTP/1.1 ") == 1, answer
+        assert asked == ["/1"]
+
+    on_server(at_once, scenario)
 
 
 def test_requests_may_arrive_byte_by_byte():

@@ -176,6 +176,7 @@ class Connection(asyncio.Protocol):
         self._drained: list[asyncio.Future[None]] = []
         self._paused = False
         self._eof = self._tls = self._lingering = False
+        self._over = False  # the last answer is given, and whatever follows is nobody's
         self.deadline = 0.0
 
     # ------------------------------------------------------------ asyncio
@@ -278,8 +279,12 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         headers = self._headers
         self._head_size = 0
+        if self._over:
+            return
         if "transfer-encoding" in headers and "content-length" in headers:
             self._strange = "both Content-Length and Transfer-Encoding"
+        elif headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            self._strange = "a Transfer-Encoding other than chunked"
         if self._strange:
             raise ValueError(self._strange)
         request = HttpRequest(
@@ -421,6 +426,7 @@ class Connection(asyncio.Protocol):
         close with unread bytes is a reset, which takes the answer away (RFC 9112, section 9.6)."""
         if self.transport is None:
             return
+        self._over = True
         if not unread and (self._request is None or self._request.ended):
             self.transport.close()
             return
@@ -431,7 +437,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, why: str) -> None:
         if self.transport is not None and not self.transport.is_closing():
             body = f"{why}\n".encode()
-            if self._answering is None:
+            if self._answering is None and self._request is None and not self._over:
                 self.transport.write(
                     head(status, (("Content-Type", "text/plain"),), len(body), True) + body
                 )

@@ -148,7 +148,7 @@ def status_is_apart(schema: Schema) -> bool:
 def check(applied: Object, schema: Schema, api_version: str) -> None:
     """Refuse what no object of this kind can hold. Raises BadRequest or InternalError."""
     meta = applied.get("metadata") or {}
-    if meta.get("managedFields"):
+    if meta.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
     unknown = unknown_fields(schema, applied, drop=False)
     if unknown:

@@ -31,6 +31,7 @@ MOST_NODES = 1_000_000
 TOLD = 4096  # characters of a body, in a refusal
 SPACE = b" \t\r\n"
 DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
+POSTED = {"Binding": "io.k8s.api.core.v1.Binding", "Eviction": "io.k8s.api.policy.v1.Eviction"}
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -185,6 +186,12 @@ def _check_said(kind: Kind, obj: Object) -> None:
 def _unfit(resource: Resource, says: str) -> str:
     kind = resource.kind
     return f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: {says}'
+
+
+def check_type(kind: str, version: str, obj: Object) -> None:
+    """Of what is posted to a subresource and not kept. Raises BadRequest where a value is of the wrong type."""
+    if wrong := unfit(type_named(POSTED[kind]), obj):
+        raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {wrong}')
 
 
 def check_options(given: Object) -> Object:

@@ -131,7 +131,8 @@ def suffixed(prefix: str) -> str:
 def begin(resource: Resource, obj: Object) -> None:
     """The metadata and status of a new object; in place."""
     meta = obj["metadata"]
-    if meta.get("resourceVersion"):
+    revision = meta.get("resourceVersion") or ""
+    if revision.isascii() and revision.isdigit() and int(revision):
         raise InternalError("resourceVersion should not be set on objects to be created")
     for name in (*SYSTEM, "resourceVersion"):
         meta.pop(name, None)

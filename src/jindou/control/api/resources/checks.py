@@ -30,7 +30,7 @@ class Check:
         self.kind = schema.type
         plain = not (schema.int_or_string or schema.preserve_unknown or schema.format in SPECIAL)
         self.leaf = LEAVES.get(schema.type) if plain else None
-        self.anything = schema.open and not schema.has_properties
+        self.anything = schema.open and not schema.has_properties and not schema.int_or_string
         self.drops = dropped_of(schema)
         self.fields: dict[str, Check] = {}
         self.items: Check | None = None
@@ -98,7 +98,7 @@ def _clean(check: Check, value: Any) -> bool:
 def _scalar(check: Check, value: Any) -> bool:
     schema = check._schema
     if schema.int_or_string:
-        return type(value) is str or type(value) is int
+        return type(value) is str or (type(value) is int and narrow(value))
     if schema.format in FORMS:
         return type(value) is str and well_formed(schema, value)
     if schema.format == "quantity":

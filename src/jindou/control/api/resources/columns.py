@@ -189,7 +189,7 @@ def binding_cells(obj: Object, now: float) -> list[Any]:
     role, subjects = obj["roleRef"], obj.get("subjects") or []
     by = {
         kind: ", ".join(
-            f"{s['namespace']}/{s['name']}" if kind == "ServiceAccount" else s["name"]
+            f"{s.get('namespace', '')}/{s['name']}" if kind == "ServiceAccount" else s["name"]
             for s in subjects
             if s["kind"] == kind
         )

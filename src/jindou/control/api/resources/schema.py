@@ -159,14 +159,20 @@ def _unknown(schema: Schema, value: Any, drop: bool, path: str, found: list[str]
                 _unknown(items, item, drop, f"{path}[{n}]", found)
 
 
+def is_int_or_string(value: Any) -> bool:
+    """As Go's IntOrString holds it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return -(2**31) <= value < 2**31
+    return isinstance(value, str)
+
+
 def mismatch(schema: Schema, value: Any, path: str = "") -> str:
     """The first value of a wrong type, in the words of a Go decoder, or "". Nulls count as absent."""
     kind = schema.type
     if value is None or (not kind and not schema.int_or_string):
         return ""
     if schema.int_or_string:
-        ok = isinstance(value, (str, int)) and not isinstance(value, bool)
-        return "" if ok else _wrong(value, path, "intstr.IntOrString")
+        return "" if is_int_or_string(value) else _wrong(value, path, "int32")
     if kind == "object":
         if not isinstance(value, dict):
             return _wrong(value, path, "struct")

@@ -147,7 +147,7 @@ def unfit(schema: Schema, value: Any) -> str:
 
 
 def _unfit(schema: Schema, value: Any, struct: str, path: str) -> str:
-    if value is None or schema.int_or_string or schema.format == "quantity":
+    if value is None or schema.format == "quantity":
         return ""
     if schema.type == "object" and isinstance(value, dict):
         inside = schema.ref.rpartition(".")[2] if schema.has_properties else ""
@@ -164,12 +164,14 @@ def _unfit(schema: Schema, value: Any, struct: str, path: str) -> str:
     if not wrong.startswith("json: "):
         return wrong
     told = JSON_NAMES.get(type(value), "null")
-    if schema.type == "integer" and told == "number":
+    if (schema.type == "integer" or schema.int_or_string) and told == "number":
         told = f"number {value}"
     return f"json: cannot unmarshal {told} into Go struct field {struct}.{path} of type {in_go(schema)}"
 
 
 def in_go(schema: Schema) -> str:
+    if schema.int_or_string:
+        return "int32"
     if schema.type == "array":
         return f"[]{in_go(schema.items or Schema())}"
     if schema.type == "object" and not schema.has_properties and schema.additional is not None:

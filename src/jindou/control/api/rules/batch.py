@@ -37,7 +37,7 @@ def job(obj: Object) -> list[Fault]:
         host = f"{meta.get('name', '')}-{completions - 1}"
         if label(host):
             says = f"will not able to create pod with invalid DNS label: {host}"
-            found.append(invalid("metadata.name", meta.get("name"), says))
+            found.append(invalid("metadata.name", meta.get("name", ""), says))
     return found
 
 

@@ -11,7 +11,7 @@ from jindou.control.api.rules.names import (
     unsupported,
 )
 from jindou.control.api.rules.placement import label_selector, tolerations
-from jindou.control.api.rules.workloads import amount
+from jindou.control.api.rules.workloads import amount, share
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import BadQuantity, parse
@@ -62,7 +62,8 @@ def disruption_budget(obj: Object) -> list[Fault]:
     found = [
         fault
         for name in ("minAvailable", "maxUnavailable")
-        for fault in amount(spec.get(name), f"spec.{name}")
+        for rule in (amount, share)
+        for fault in rule(spec.get(name), f"spec.{name}")
     ]
     return [*found, *label_selector(spec.get("selector"), "spec.selector")]
 

@@ -80,7 +80,7 @@ def amount(name: str, value: str, at: str) -> list[Fault]:
     found = []
     if number < 0:
         found.append(invalid(at, canonical(value), "must be greater than or equal to 0"))
-    if name in WHOLE and number % 1:
+    if name in WHOLE and number != number.to_integral_value():
         found.append(invalid(at, canonical(value), "must be an integer"))
     return found
 

@@ -85,6 +85,8 @@ def deployment(obj: Object) -> list[Fault]:
     if kind == "RollingUpdate":
         for name in ("maxUnavailable", "maxSurge"):
             found += amount(rolling.get(name), f"spec.strategy.rollingUpdate.{name}")
+        most = rolling.get("maxUnavailable")
+        found += share(most, "spec.strategy.rollingUpdate.maxUnavailable")
         if str(rolling.get("maxUnavailable", "25%")) in ("0", "0%") and str(
             rolling.get("maxSurge", "25%")
         ) in ("0", "0%"):
@@ -108,7 +110,9 @@ def deployment(obj: Object) -> list[Fault]:
 def amount(value: object, at: str) -> list[Fault]:
     if isinstance(value, int):
         return [] if value >= 0 else [invalid(at, value, "must be greater than or equal to 0")]
-    if isinstance(value, str) and not (value.endswith("%") and value[:-1].isdigit()):
+    if isinstance(value, str) and not (
+        value.endswith("%") and value[:-1].isascii() and value[:-1].isdigit()
+    ):
         return [
             invalid(
                 at,
@@ -117,6 +121,14 @@ def amount(value: object, at: str) -> list[Fault]:
             )
         ]
     return []
+
+
+def share(value: object, at: str) -> list[Fault]:
+    """A percentage is at most the whole."""
+    number = value[:-1] if isinstance(value, str) and value.endswith("%") else ""
+    if not (number.isascii() and number.isdigit() and int(number) > 100):
+        return []
+    return [invalid(at, value, "must not be greater than 100%")]
 
 
 def stateful_set(obj: Object) -> list[Fault]:
@@ -143,6 +155,7 @@ def stateful_set(obj: Object) -> list[Fault]:
     most = (rolling or {}).get("maxUnavailable")
     place = "spec.updateStrategy.rollingUpdate.maxUnavailable"
     found += [invalid(place, most, "cannot be 0")] if most in (0, "0%") else amount(most, place)
+    found += share(most, place)
     found += counted(spec.get("ordinals") or {}, "start", at="spec.ordinals")
     for name, policy in (spec.get("persistentVolumeClaimRetentionPolicy") or {}).items():
         if policy not in ("Retain", "Delete"):
@@ -198,7 +211,9 @@ def _daemon_strategy(strategy: Object) -> list[Fault]:
     away, surge = rolling.get("maxUnavailable", 1), rolling.get("maxSurge", 0)
     found = [
         *amount(away, f"{at}.rollingUpdate.maxUnavailable"),
+        *share(away, f"{at}.rollingUpdate.maxUnavailable"),
         *amount(surge, f"{at}.rollingUpdate.maxSurge"),
+        *share(surge, f"{at}.rollingUpdate.maxSurge"),
     ]
     nothing = (0, "0", "0%")
     if away not in nothing and surge not in nothing:

@@ -17,7 +17,7 @@ from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.engine import actions, admitting, encoding, lists, patches
 from jindou.control.api.engine.calls import Call, call_of, delete_options, flag, one
 from jindou.control.api.engine.commits import Written
-from jindou.control.api.engine.decoding import check_kind, check_options, fit, parse
+from jindou.control.api.engine.decoding import check_kind, check_options, check_type, fit, parse
 from jindou.control.api.engine.pods import BINDING
 from jindou.control.api.engine.verbs import Engine
 from jindou.control.api.metrics.source import Metrics
@@ -336,12 +336,16 @@ class Requests:
         if not isinstance(obj, dict):
             raise BadRequest("couldn't get version/kind; json parse error: expected an object")
         if route.part == "eviction":
+            check_type("Eviction", "v1", obj)
             told = await actions.evict(self._engine, resource, namespace, name, obj, call)
             return Response(told["code"], negotiation.of_value(told, form), headers_of(form, call))
         elif route.part == "binding" or resource.kind.name == BINDING.name:
             pods = self._engine.registry.by_url("", "v1", "pods")
             assert pods is not None
+            check_type("Binding", "v1", obj)
             name = name or (obj.get("metadata") or {}).get("name", "")
+            if not name:
+                raise BadRequest("Name parameter required.")
             told = await actions.bind(self._engine, pods, namespace, name, obj, call)
         else:
             if not route.part:

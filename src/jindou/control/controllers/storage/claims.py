@@ -57,7 +57,7 @@ class Claims:
     def _volume_changed(self, old: Object | None, new: Object | None) -> None:
         for volume in (old, new):
             reference = (volume or {"spec": {}})["spec"].get("claimRef")
-            if reference:
+            if reference and reference.get("name") and reference.get("namespace"):
                 self._wake(Ref(self.kind, reference["namespace"], reference["name"]))
         if new is not None and not new["spec"].get("claimRef"):
             self._wake_waiting(new["metadata"]["name"])

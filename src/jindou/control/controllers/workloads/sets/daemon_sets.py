@@ -89,7 +89,7 @@ class DaemonSets:
             return None
         collisions = (owner.get("status") or {}).get("collisionCount") or 0
         now, collisions = await self._revisions.of_now(client, owner, past, collisions)
-        hash = now["metadata"]["labels"][POD_LABEL]
+        hash = revisions.known_as(now, POD_LABEL) or now["metadata"]["name"]
         view = daemon_plans.view_of(owner, hash, self._nodes, pods, times.now())
         changes = daemon_plans.plan_nodes(view, self._backoff(owner))
         failure = await self._apply(client, view, changes)

@@ -47,11 +47,11 @@ def plan_surplus(
 ) -> list[Object]:
     """Those beyond the limit of history, oldest first. `live`: names, or hashes in `label`, in use."""
     limit = owner["spec"].get("revisionHistoryLimit")
-    past = [one for one in in_order(revisions) if _known_as(one, label) not in live]
+    past = [one for one in in_order(revisions) if known_as(one, label) not in live]
     return past[: max(len(past) - (10 if limit is None else int(limit)), 0)]
 
 
-def _known_as(revision: Object, label: str) -> str:
+def known_as(revision: Object, label: str) -> str:
     meta = revision["metadata"]
     return str((meta.get("labels") or {}).get(label, "") if label else meta["name"])
 
