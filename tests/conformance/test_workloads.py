@@ -94,6 +94,61 @@ def test_66_a_wrong_job_is_told_why(api: Api, ns: str, spec: Any, field: str, me
     assert [(cause["field"], cause["message"]) for cause in causes] == [(field, message)]
 
 
+NOON, LATER = "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"
+INDEXED = {"completionMode": "Indexed", "completions": 5, "parallelism": 2}
+
+
+def held(*kinds: str) -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": "True", "lastTransitionTime": NOON} for kind in kinds]}  # fmt: skip
+
+
+COMPLETE = {**held("SuccessCriteriaMet", "Complete"), "startTime": NOON, "completionTime": LATER}
+FAILED = {**held("FailureTarget", "Failed"), "startTime": NOON}
+
+
+@pytest.mark.parametrize(
+    ("spec", "before", "after", "causes"),
+    [
+        ({}, {}, COMPLETE, []),
+        ({}, {}, FAILED, []),
+        ({}, {}, {"active": -1}, ["status.active"]),
+        ({}, {}, {"active": 1, "ready": 2}, ["status.ready"]),
+        ({}, {}, {**COMPLETE, "completionTime": None}, ["status.completionTime"]),
+        ({}, {}, {**COMPLETE, "startTime": None}, ["status.startTime"]),
+        ({}, {}, {**COMPLETE, "startTime": LATER, "completionTime": NOON}, ["status.completionTime"]),
+        ({}, {}, {"completionTime": LATER}, ["status.completionTime"]),
+        ({}, {}, {**COMPLETE, **held("Complete")}, ["status.conditions"]),
+        ({}, {}, {**FAILED, **held("Failed")}, ["status.conditions"]),
+        ({}, {}, {**FAILED, "active": 1}, ["status.active"]),
+        ({}, {}, {**FAILED, "terminating": 1}, ["status.terminating"]),
+        ({}, {}, {**FAILED, "uncountedTerminatedPods": {"failed": ["a"]}}, ["status.uncountedTerminatedPods"]),
+        ({}, {}, {"uncountedTerminatedPods": {"failed": ["a", ""], "succeeded": ["a"]}}, ["status.uncountedTerminatedPods.failed[0]", "status.uncountedTerminatedPods.failed[1]"]),
+        ({}, {}, {"failedIndexes": "1"}, ["status.failedIndexes"]),
+        (INDEXED, {}, {"completedIndexes": "1,3-4"}, []),
+        (INDEXED, {}, {"completedIndexes": "3,1"}, ["status.completedIndexes"]),
+        (INDEXED, {}, {"completedIndexes": "1-7"}, ["status.completedIndexes"]),
+        ({**INDEXED, "backoffLimitPerIndex": 1}, {}, {"completedIndexes": "1-2", "failedIndexes": "2"}, ["status.failedIndexes"]),
+        ({}, {"failed": 2}, {"failed": 1}, ["status.failed"]),
+        ({}, {"succeeded": 2}, {"succeeded": 1}, ["status.succeeded"]),
+        ({}, COMPLETE, {"completionTime": NOON}, ["status.completionTime"]),
+        ({}, held("SuccessCriteriaMet"), {"conditions": []}, ["status.conditions"]),
+        ({}, COMPLETE, {"succeeded": 1}, []),
+    ],
+)  # fmt: skip
+def test_66_what_the_status_of_a_job_may_become(
+    api: Api, ns: str, spec: Any, before: Any, after: Any, causes: list[str]
+) -> None:
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+    path = f"/apis/batch/v1/namespaces/{ns}/jobs"
+    managed = {"suspend": True, "managedBy": "example.com/somebody", "template": template, **spec}
+    api.make(path, {"metadata": {"name": "a"}, "spec": managed})
+    if before:
+        api.good("PATCH", f"{path}/a/status", {"status": before}, kind=MERGE)
+    answer = api.ask("PATCH", f"{path}/a/status", {"status": after}, kind=MERGE)
+    assert answer.code == (422 if causes else 200), answer.body
+    assert [field for _, field in answer.causes] == causes
+
+
 def test_66_a_job_needs_a_restart_policy(api: Api, ns: str) -> None:
     wish = job()
     del wish["spec"]["template"]["spec"]["restartPolicy"]

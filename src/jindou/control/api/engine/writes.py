@@ -22,7 +22,7 @@ from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import apply_defaults as schema_defaults
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.resources.zeros import fill_zeros
-from jindou.control.api.rules import certificates, defaults, structural, validation
+from jindou.control.api.rules import certificates, defaults, job_status, structural, validation
 from jindou.control.api.rules.names import forbidden, invalid
 from jindou.objects.errors import BadRequest, Fault, InternalError
 from jindou.objects.kinds import Object
@@ -360,6 +360,8 @@ def _timeless(entries: list[Object] | None) -> list[Object]:
 def subresource_faults(obj: Object, old: Object, part: str) -> list[Fault]:
     if obj.get("kind") == "CertificateSigningRequest" and part in ("status", "approval"):
         return certificates.change_faults(obj, old, part)
+    if obj.get("kind") == "Job" and part == "status" and obj["apiVersion"] == "batch/v1":
+        return job_status.faults(obj, old)
     if part != "ephemeralcontainers":
         return []
     before = {c["name"]: c for c in (old.get("spec") or {}).get("ephemeralContainers") or ()}
