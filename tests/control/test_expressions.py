@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from jindou.control.api.expressions.compiler import CompileError, Environment
 from jindou.control.api.expressions.definitions import validate
 from jindou.control.api.expressions.language import engine
 from jindou.control.api.expressions.language.evaluation import evaluate
+from jindou.control.api.expressions.language.frames import Frame, Lazy
 from jindou.control.api.expressions.language.values import CelError, CostExceeded, Optional
 from jindou.control.api.expressions.rules import compiled, judge
 from jindou.control.api.expressions.types import Schemas, escaped
@@ -79,6 +81,9 @@ def value(text: str, self: Any = None) -> Any:
         ("format.named('uuid').value().validate('x').value()[0]", None, "does not match the UUID format"),
         ("type(self) == string && type(quantity('1')) == kubernetes.Quantity", "a", True),
         ("self.metadata.namespace", {"metadata": {"namespace": "x"}}, "x"),
+        ("'ab'.replace('', '-') + 'aaa'.replace('a', 'b', 2)", None, "-a-b-bba"),
+        ("'a(b)[(]c'.findAll('(a)\\\\Q(b)\\\\E[[](?P<x>[(])')", None, ["a(b)[("]),
+        ("lists.range(-5)", None, []),
     ],
 )  # fmt: skip
 def test_values(text: str, self: Any, wanted: Any) -> None:
@@ -102,6 +107,10 @@ def test_values(text: str, self: Any, wanted: Any) -> None:
         ("ip('::ffff:1.2.3.4')", None, 'IPv4-mapped IPv6 address "::ffff:1.2.3.4" is not allowed'),
         ("[].min()", None, "min called on empty list"),
         ("self.matches('[' + 'a')", "x", "missing ]"),
+        ("uint(self)", "9" * 5000, "no such overload"),
+        ("int(self)", "9" * 5000, "type conversion error from 'string' to 'int'"),
+        ("semver(self)", "1.0.0-" + "9" * 5000, "value out of range"),
+        ("self[0.0 / 0.0]", [1], "index out of bounds"),
     ],
 )
 def test_errors(text: str, self: Any, says: str) -> None:
@@ -124,6 +133,36 @@ def test_the_clock_ends_what_the_cost_would_let_go_on() -> None:
 
 def test_a_regular_expression_is_matched_in_linear_time() -> None:
     assert value("self.matches('^(a+)+$')", "a" * 5000 + "!") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "self"),
+    [
+        ("'x'.find(self)", "[" * 200_000),
+        ("'x'.find(self)", "(" * 200_000),
+        ("'x'.find(self)", "[[:a" * 50_000 + "\\"),
+        ("self.distinct().size()", list(range(20_000))),
+        ("self.sort().size()", list(range(20_000))),
+        ("'aaaaaaaaaa'.replace('a', self)", "b" * 3_000_000),
+        ("self.join(self[0])", ["b" * 3_000_000] * 1000),
+        ("'%s%s%s%s%s%s'.format([self, self, self, self, self, self])", "b" * 3_000_000),
+    ],
+)
+def test_what_users_write_takes_no_longer_than_it_is_long(text: str, self: Any) -> None:
+    began = time.process_time()
+    with pytest.raises(CelError):
+        value(text, self)
+    assert time.process_time() - began < 2.5
+
+
+def test_a_variable_that_is_nested_too_deeply_is_an_error_each_time() -> None:
+    def work(frame: Frame) -> Any:
+        raise RecursionError
+
+    lazy, frame = Lazy(work), Frame({}, 1, 0.0)
+    for _ in range(2):
+        with pytest.raises(CelError, match="nested too deeply"):
+            lazy.get(frame)
 
 
 def test_deep_nesting_is_refused_and_nothing_breaks() -> None:

@@ -14,7 +14,8 @@ from jindou.control.api.expressions.cost.bounds import Bound
 from jindou.control.api.expressions.cost.prices import PRICES
 from jindou.control.api.expressions.cost.sizes import UNKNOWN, WHOLE, Entries, Size, cap
 from jindou.control.api.expressions.language import library, syntax
-from jindou.control.api.expressions.language.evaluation import LISTED, MAPPED, STRUCTURED, dotted
+from jindou.control.api.expressions.language.evaluation import dotted
+from jindou.control.api.expressions.language.frames import LISTED, MAPPED, STRUCTURED
 from jindou.control.api.expressions.language.syntax import (
     Call,
     Const,

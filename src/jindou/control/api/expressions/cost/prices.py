@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from jindou.control.api.expressions.cost.sizes import UNKNOWN, WHOLE, Known, Size, cap, part
 from jindou.control.api.expressions.language import library
-from jindou.control.api.expressions.language.evaluation import LISTED
+from jindou.control.api.expressions.language.frames import LISTED
 from jindou.control.api.expressions.language.syntax import Const, Node
 
 ANSWERED = frozenset(  # for one, whatever they are given

@@ -19,7 +19,9 @@ from jindou.control.api.expressions.language.values import CelError, Uint
 from jindou.objects.errors import CloudError
 
 CODE = re.compile(r"^[A-Z_]+: ")
-GROUP = re.compile(r"\\.|\[(?:\\.|[^\]\\])+\]|\((?!\?)|\(\?P?<[A-Za-z_]\w*>")
+GROUP = re.compile(  # none of it is read twice, for a pattern may be anybody's
+    r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\[:\w+:\]|\\.|[^\]\\])*+\]?|\((?!\?)|\(\?P?<[A-Za-z_]\w*>", re.DOTALL
+)  # fmt: skip
 OWN = ("lists", "strings", "regex", "optional")
 
 
@@ -70,7 +72,7 @@ def lent(text: str, *values: Any) -> Any:
         if name == "ERROR":
             raise CelError(CODE.sub("", str(found.value())))
         plain = found.plain_value()
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise CelError(CODE.sub("", str(error)).split(" [")[0]) from None
     return Uint(plain) if name == "UINT" else plain
 
@@ -80,7 +82,6 @@ def _kind(value: Any) -> str:
     return {"datetime": "TIMESTAMP", "timedelta": "DURATION", "Uint": "UINT"}.get(name, "DYN")
 
 
-@lru_cache(512)
 def without_groups(pattern: str) -> str:
     """A regular expression that remembers nothing, so that a match is the whole of it."""
     return GROUP.sub(lambda m: "(?:" if m[0].startswith("(") else m[0], pattern)

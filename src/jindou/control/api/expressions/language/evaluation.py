@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jindou.control.api.expressions.language import functions, operators
-from jindou.control.api.expressions.language.frames import Failed, Frame, Lazies, Run
+from jindou.control.api.expressions.language.frames import (
+    LISTED,
+    MAPPED,
+    STRUCTURED,
+    Failed,
+    Frame,
+    Lazies,
+    Run,
+)
 from jindou.control.api.expressions.language.library import NAMESPACED, OPAQUE
 from jindou.control.api.expressions.language.syntax import (
     Call,
@@ -36,7 +44,6 @@ from jindou.control.api.expressions.language.values import (
 
 CALL_LIMIT = 1_000_000
 LONGEST = 2.0  # seconds
-LISTED, MAPPED, STRUCTURED = 10, 30, 40
 TYPES = frozenset(
     {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "optional_type",
      "google.protobuf.Timestamp", "google.protobuf.Duration", *OPAQUE}
@@ -153,7 +160,7 @@ def _function(name: str, args: list[Run], *, member: bool) -> Run:
     def call(frame: Frame) -> Any:
         given = [arg(frame) for arg in args]
         frame.spend(price(*given) if price is not None else 1)
-        if given and isinstance(given[0], Opaque):
+        if member and isinstance(given[0], Opaque):
             return given[0].held.call(name, *given[1:])
         if known is None:
             return functions.lend(name, tuple(given), member=member)
@@ -161,6 +168,8 @@ def _function(name: str, args: list[Run], *, member: bool) -> Run:
             return known(*given)
         except (TypeError, AttributeError, OverflowError):
             raise operators.no_overload() from None
+        except (ValueError, ArithmeticError) as error:
+            raise CelError(str(error)) from None
 
     return call
 

@@ -9,6 +9,7 @@ from typing import Any
 from jindou.control.api.expressions.language.values import CelError, CostExceeded
 
 GLANCE = 4096  # cost between two looks at the clock
+LISTED, MAPPED, STRUCTURED = 10, 30, 40  # what it costs to make a list, a map, a message
 
 
 class Frame:
@@ -59,6 +60,8 @@ class Lazy:
                 self._value = work(frame)
             except CelError as error:
                 self._error = error
+            except RecursionError:
+                self._error = CelError("the expression is nested too deeply")
         if self._error is not None:
             raise self._error
         return self._value

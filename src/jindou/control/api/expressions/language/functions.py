@@ -15,11 +15,13 @@ from typing import Any
 import orjson
 
 from jindou.control.api.expressions.language import engine, kubernetes, operators
+from jindou.control.api.expressions.language.frames import LISTED
 from jindou.control.api.expressions.language.operators import no_overload
 from jindou.control.api.expressions.language.values import (
     ABSENT,
     Address,
     CelError,
+    CostExceeded,
     Network,
     Optional,
     Uint,
@@ -28,6 +30,7 @@ from jindou.control.api.expressions.language.values import (
 )  # fmt: skip
 
 Function = Callable[..., Any]
+LONGEST = 16 * 1024 * 1024  # characters of a text that a function makes
 
 
 def length(value: Any) -> int:
@@ -69,7 +72,22 @@ def formatted(text: Any, given: Any) -> str:
         item if isinstance(item, plain) and not isinstance(item, Uint) else shown_within(item, "")
         for item in _list(given)
     ]
+    _fits(length(text) + sum(size(item) for item in shown))
     return str(engine.lent("a0.format(a1)", text, shown))
+
+
+def replaced(text: Any, old: Any, new: Any, most: Any = -1) -> str:
+    if not (all(isinstance(each, str) for each in (text, old, new)) and operators.is_int(most)):
+        raise no_overload()
+    count = text.count(old) if most < 0 else min(text.count(old), most)
+    _fits(len(text) + count * (len(new) - len(old)))
+    return str(text.replace(old, new, most))
+
+
+def _fits(wanted: int) -> None:
+    """What is made is no larger than it may be, whatever it costs."""
+    if wanted > LONGEST:
+        raise CostExceeded("operation cancelled: actual cost limit exceeded")
 
 
 def shown_within(value: Any, quote: str = '"') -> str:
@@ -165,6 +183,12 @@ def at_end(n: int) -> Function:
     return call
 
 
+def numbers(count: Any) -> list[int]:
+    if not operators.is_int(count):
+        raise no_overload()
+    return list(range(count))
+
+
 def distinct(value: Any) -> list[Any]:
     found: list[Any] = []
     for item in _list(value):
@@ -236,6 +260,7 @@ FUNCTIONS: dict[str, Function] = {
     "type": operators.kind_of,
     "dyn": lambda value: value,
     "format": formatted,
+    "replace": replaced,
     "int": operators.to_int,
     "uint": operators.to_uint,
     "double": operators.to_double,
@@ -255,6 +280,7 @@ FUNCTIONS: dict[str, Function] = {
     "min": _extreme(-1, "min"),
     "max": _extreme(1, "max"),
     "distinct": distinct,
+    "lists.range": numbers,
     "first": at_end(0),
     "last": at_end(-1),
     "sets.contains": all_within,
@@ -287,25 +313,50 @@ def _walk(a: Any, *more: Any) -> int:
     return size(a)
 
 
-def _joined(a: Any, b: Any) -> int:
+def _sum(a: Any, b: Any) -> int:
     return math.ceil((size(a) + size(b)) * 0.1) if isinstance(a, (str, bytes)) else 1
+
+
+def _join(held: Any, between: Any = "") -> int:
+    if not isinstance(held, list):
+        return 1
+    whole = sum(size(item) for item in held) + size(between) * max(0, len(held) - 1)
+    return math.ceil(whole * 0.2)
+
+
+def _made(count: Any) -> int:
+    """A list of so many items."""
+    return 1 + LISTED + (max(0, count) if operators.is_int(count) else 0)
+
+
+def _compared(held: Any, *more: Any) -> int:
+    """Each item of a list with every other."""
+    if not isinstance(held, list) or not held:
+        return _made(0)
+    factor = 2.1 if isinstance(held[0], (str, bytes)) else 2.0
+    return _made(int(len(held) ** 2 * factor))
 
 
 COSTS: dict[str, Callable[..., int]] = {
     **dict.fromkeys(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), _walk),
     **dict.fromkeys(("url", "lowerAscii", "upperAscii", "substring", "trim", "jsonpatch.escapeKey"), _traversal(0)),
-    **dict.fromkeys(("replace", "split", "join"), _traversal(0, factor=0.2)),
+    **dict.fromkeys(("replace", "split"), _traversal(0, factor=0.2)),
     **dict.fromkeys(("quantity", "isQuantity", "semver", "isSemver", "ip", "isIP", "cidr", "isCIDR"), _traversal(0)),
     **dict.fromkeys(("format", "strings.quote"), _traversal(0)),
     **dict.fromkeys(("find", "findAll", "matches"), _pattern),
     **dict.fromkeys(("startsWith", "endsWith"), _traversal(1)),
     **dict.fromkeys(("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"), _least),
     **dict.fromkeys(("sets.contains", "sets.equivalent", "sets.intersects"), lambda a, b: size(a) * size(b)),
-    **dict.fromkeys(("distinct", "sort", "flatten", "slice", "reverse", "cel.@mapInsert"), _walk),
-    "lists.range": lambda n: max(1, n) if operators.is_int(n) else 1,
+    **dict.fromkeys(("distinct", "sort"), _compared),
+    "cel.@mapInsert": _walk,
+    "lists.range": _made,
+    "reverse": lambda held: _made(size(held)),
+    "slice": lambda held, start, end: _made(end - start) if operators.is_int(end) and operators.is_int(start) else 1,
+    "flatten": lambda held, depth=1: _made(size(held) * max(1, depth)) if operators.is_int(depth) else 1,
+    "join": _join,
     "contains": lambda a, b: math.ceil(size(a) * 0.1) * math.ceil(size(b) * 0.1),
     "@in": lambda a, b: size(b) if isinstance(b, list) else 1,
-    "_+_": _joined,
+    "_+_": _sum,
     "validate": lambda a, b: math.ceil((1.0 + size(b)) * 0.1) * 16,
     "check": lambda *given: SELECTOR,
 }  # fmt: skip

@@ -28,8 +28,10 @@ from jindou.control.api.rules import formats, names
 from jindou.objects import quantities
 
 SEMVER = re.compile(
-    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?",
+    re.ASCII,
 )
+MOST_DIGITS = 20  # of a number in a version
 
 
 def succeeds(make: Callable[..., Any]) -> Callable[..., bool]:
@@ -215,21 +217,15 @@ def _local_multicast(address: Any) -> bool:
 
 def url(text: Any) -> Url:
     _a(str, text)
+    says = f'URL parse error during conversion from string: parse "{text}"'
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - says whether it is one
     except ValueError as error:
-        raise CelError(
-            f'URL parse error during conversion from string: parse "{text}": {error}'
-        ) from None
-    if not text or any(ord(c) < 0x20 or c in " \x7f" for c in text):
-        raise CelError(
-            f'URL parse error during conversion from string: parse "{text}": invalid URI for request'
-        )
-    if not parts.scheme and not text.startswith("/"):
-        raise CelError(
-            f'URL parse error during conversion from string: parse "{text}": invalid URI for request'
-        )
+        raise CelError(f"{says}: {error}") from None
+    odd = any(letter <= " " or letter == "\x7f" for letter in text)
+    if odd or not (parts.scheme or text.startswith("/")):
+        raise CelError(f"{says}: invalid URI for request")
     return Url(text, parts)
 
 
@@ -275,6 +271,9 @@ def semver(text: Any, lenient: Any = False) -> Semver:
     if match is None:
         raise CelError("Invalid character(s) found in version" if text else "Version string empty")
     before = match[4]
+    numbers = [*match.group(1, 2, 3), *(p for p in (before or "").split(".") if p.isdecimal())]
+    if any(len(number) > MOST_DIGITS or int(number) >= 1 << 64 for number in numbers):
+        raise CelError("Error parsing version segment: value out of range")
     parts = tuple(
         (0, int(p), "") if p.isdecimal() else (1, 0, p) for p in (before or "").split(".")
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from typing import Any
 
 from jindou.control.api.expressions.language.values import (
@@ -22,6 +23,8 @@ from jindou.control.api.expressions.language.values import (
 )  # fmt: skip
 
 MOST, LEAST = (1 << 63) - 1, -(1 << 63)
+WHOLE = re.compile(r"[-+]?0*[0-9]{1,19}")
+UNSIGNED = re.compile(r"0*[0-9]{1,20}")
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -171,7 +174,7 @@ def index(value: Any, at: Any) -> Any:
             raise CelError(f"no such key: {text(at)}")
         return value[at]
     if isinstance(value, list) and is_number(at):
-        if at != int(at) or not 0 <= at < len(value):
+        if not 0 <= at < len(value) or at != int(at):
             raise CelError(f"index out of bounds: {text(at)}")
         return value[int(at)]
     raise no_overload()
@@ -228,13 +231,9 @@ def to_int(value: Any) -> int:
     if isinstance(value, bool):
         raise no_overload()
     if isinstance(value, str):
-        try:
-            found = int(value) if value.strip() == value and "_" not in value else None
-        except ValueError:
-            found = None
-        if found is None:
+        if not WHOLE.fullmatch(value):
             raise CelError("type conversion error from 'string' to 'int'")
-        return _whole(found, int)
+        return _whole(int(value), int)
     if isinstance(value, float):
         if math.isnan(value) or not LEAST <= value <= MOST:
             raise CelError("integer overflow")
@@ -247,7 +246,7 @@ def to_int(value: Any) -> int:
 
 
 def to_uint(value: Any) -> int:
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and UNSIGNED.fullmatch(value):
         value = int(value)
     if isinstance(value, float) and not math.isnan(value) and not math.isinf(value):
         value = int(value)
