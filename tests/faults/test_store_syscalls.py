@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from jindou.control.store.sqlite import SqliteStore
+from jindou.control.store.sqlite import SqliteStore, backup
 from tests.conformance.wire import Api
 from tests.faults.load import LOST
 from tests.faults.syscalls import Fault, fired, injected, needs_strace, run
@@ -118,6 +118,44 @@ def test_killed_at_every_call_of_the_recovery_it_recovers_to_the_same(tmp_path, 
         assert done.returncode == -9, done
     assert done.returncode == 0
     assert killed > 0
+
+
+RESTORER = """
+    import sys
+    from pathlib import Path
+    from jindou.control.store.sqlite import restore
+    restore(Path(sys.argv[1]).with_name("backup.db"), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.guarantee(12, 13)
+@pytest.mark.parametrize("calls", ["rename,renameat,renameat2", "fdatasync,fsync"])
+def test_killed_at_every_step_of_a_restore_it_is_the_old_store_or_the_new(tmp_path, calls):
+    """Never none: a server that is started then would begin with nothing."""
+    made = tmp_path / "made"
+    made.mkdir()
+    subprocess.run(program(WRITER, made / "s.db"), check=True, stdout=subprocess.DEVNULL)
+    backup(made / "s.db", made / "backup.db")
+    old = [*program(WRITER.replace("core/pods/d", "core/pods/e"), made / "s.db"), "killed"]
+    assert subprocess.run(old, stdout=subprocess.DEVNULL).returncode == -9
+    before, revision = look(shutil.copytree(made, tmp_path / "plain") / "s.db")
+    restored = {key: value for key, value in before.items() if "/e/" not in key}
+    assert len(before) == 2 * len(restored) - 1
+    outcomes = []
+    for number in range(1, 40):
+        folder = shutil.copytree(made, tmp_path / str(number))
+        fault = Fault(calls, "signal=SIGKILL", str(number))
+        done = run(fault, folder / "log", *program(RESTORER, folder / "s.db"))
+        found, now = look(folder / "s.db")
+        assert found in (before, restored), f"at {number}"
+        assert now >= revision
+        outcomes.append(found == restored)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -9, done
+    assert outcomes == sorted(outcomes)
+    assert outcomes[-1]
+    assert len(outcomes) > 2
 
 
 # ------------------------------------------------------------ a server

@@ -51,6 +51,7 @@ STRIDE = 10_000  # revisions by which the ceiling is ahead
 CHECKPOINT = 4 * 1024 * 1024  # bytes of log after which its content moves to the main file
 RESET = 64 * 1024 * 1024  # bytes of log after which writers wait for it to be emptied
 MAKING = ".making"  # what the name of a store ends in before it is one
+RESTORED = ".restored"  # and that of one which is to take its place
 VACUUM = 64  # free pages given back at a time
 
 SCHEMA = """
@@ -160,6 +161,7 @@ class SqliteStore(Table):
         self = cls(path, window, vfs, failed)
         self._lock = _lock(path)
         try:
+            _finish_restore(path)
             _keep_private(path)
             if path.exists() and path.stat().st_size:
                 _check_header(path)
@@ -525,15 +527,25 @@ def restore(backup: Path, path: Path) -> int:
             )
         _use_log(db, part)
         db.close()
-        for suffix in ("", "-wal", "-shm"):
-            old_file = Path(f"{path}{suffix}")
-            if old_file.exists():
-                old_file.replace(f"{path}.before-restore{suffix}")
-        part.replace(path)
-        _sync_folder(path.parent)
+        part.replace(f"{path}{RESTORED}")
+        _finish_restore(path)
         return len(probe._now)
     finally:
         os.close(lock)
+
+
+def _finish_restore(path: Path) -> None:
+    """Whoever is killed in the middle of it has it finished at the next start."""
+    restored = Path(f"{path}{RESTORED}")
+    if not restored.exists():
+        return
+    _sync_folder(path.parent)
+    for suffix in ("", "-wal", "-shm"):
+        old_file = Path(f"{path}{suffix}")
+        if old_file.exists():
+            old_file.replace(f"{path}.before-restore{suffix}")
+    restored.replace(path)
+    _sync_folder(path.parent)
 
 
 def _use_log(db: apsw.Connection, path: Path) -> None:
