@@ -22,6 +22,7 @@ CODE = re.compile(r"^[A-Z_]+: ")
 GROUP = re.compile(  # none of it is read twice, for a pattern may be anybody's
     r"\\Q.*?(?:\\E|\Z)|\\.|\[\^?\]?(?:\[:\w+:\]|\\.|[^\]\\])*+\]?|\((?!\?)|\(\?P?<[A-Za-z_]\w*>", re.DOTALL
 )  # fmt: skip
+LONGEST_PATTERN = 16 * 1024
 OWN = ("lists", "strings", "regex", "optional")
 
 
@@ -88,9 +89,17 @@ def without_groups(pattern: str) -> str:
 
 
 def find_all(text: str, pattern: str) -> list[str]:
+    _bound(pattern)
     found: list[str] = lent("regex.extractAll(a0, a1)", text, without_groups(pattern))
     return found
 
 
 def matches(text: str, pattern: str) -> bool:
+    _bound(pattern)
     return bool(lent("a0.matches(a1)", text, pattern))
+
+
+def _bound(pattern: str) -> None:
+    """To compile a pattern takes longer than anything that is done with it."""
+    if len(pattern) > LONGEST_PATTERN:
+        raise CelError("error parsing regexp: expression too large")
