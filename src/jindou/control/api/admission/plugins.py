@@ -1,7 +1,7 @@
 """What the cloud itself adds to objects on their way in, or refuses: in place, before they are judged.
 
 The order is that of the real admission plugins: LimitRanger, ServiceAccount, Priority,
-DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass. Objects read from the store are shared
+TaintNodesByCondition, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass. Objects read from the store are shared
 and never changed.
 Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 """
@@ -21,7 +21,7 @@ from jindou.control.api.access.roles import GROUP
 from jindou.control.api.admission import limits, node_restriction
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.rules.defaults import qos_class
+from jindou.control.api.rules.pod_defaults import qos_class
 from jindou.control.store import Store
 from jindou.objects.errors import Forbidden
 from jindou.objects.kinds import Object
@@ -53,6 +53,8 @@ async def admit(
             protect(obj, "kubernetes.io/pvc-protection")
         elif place == ("", "PersistentVolume"):
             protect(obj, "kubernetes.io/pv-protection")
+        elif place == ("", "Node"):
+            taint_unready(obj)
         elif place == ("certificates.k8s.io", "CertificateSigningRequest"):
             asked_by(obj, user)
     if nodes.GROUP in user.groups:
@@ -252,6 +254,15 @@ def tolerate_unready(spec: Object) -> None:
                 for key in missing
             ),
         ]
+
+
+def taint_unready(node: Object) -> None:
+    """Nothing is placed on a new node before it is known to be ready."""
+    spec = node.setdefault("spec", {})
+    taints = spec.get("taints") or []
+    wanted = (UNREADY[0], "NoSchedule")
+    if all((taint.get("key"), taint.get("effect")) != wanted for taint in taints):
+        spec["taints"] = [*taints, {"key": wanted[0], "effect": wanted[1]}]
 
 
 def runtime_class(pod: Object, store: Store) -> None:

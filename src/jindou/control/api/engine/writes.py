@@ -22,7 +22,14 @@ from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import apply_defaults as schema_defaults
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.resources.zeros import fill_zeros
-from jindou.control.api.rules import certificates, defaults, job_status, structural, validation
+from jindou.control.api.rules import (
+    certificates,
+    defaults,
+    job_status,
+    structural,
+    validation,
+    workload_defaults,
+)
 from jindou.control.api.rules.names import forbidden, invalid
 from jindou.objects.errors import BadRequest, Fault, InternalError
 from jindou.objects.kinds import Object
@@ -320,7 +327,7 @@ def bump(resource: Resource, obj: Object, old: Object, part: str = "") -> None:
         before + 1 if asked(resource, obj) != asked(resource, old) else before
     )
     if (resource.kind.group, resource.kind.name) == ("apps", "DaemonSet"):
-        defaults.count_templates(obj, old)
+        workload_defaults.count_templates(obj, old)
 
 
 def asked(resource: Resource, obj: Object) -> Any:

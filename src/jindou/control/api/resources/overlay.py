@@ -47,6 +47,15 @@ SHORT_NAMES: dict[tuple[str, str], tuple[str, ...]] = {
     ("events.k8s.io", "events"): ("ev",),
 }
 
+DEPRECATED = {
+    ("", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
+    (
+        "",
+        "endpoints",
+    ): "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+}
+"""What every answer about a kind warns of."""
+
 _ALL = ("all",)
 _EXTENSIONS = ("api-extensions",)
 CATEGORIES: dict[tuple[str, str], tuple[str, ...]] = {

@@ -201,4 +201,5 @@ def _built_in(
         | overlay.SELECTABLE.get(place, frozenset()),
         list_kind=f"{kind.name}List",
         storage=overlay.STORED_AS.get((kind.group, kind.version, kind.plural)),
+        deprecation=overlay.DEPRECATED.get(place, ""),
     )

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from jindou.control.api.rules.names import (
     invalid,
     label,
+    qualified,
     required,
+    subdomain,
     too_long,
     unqualified,
     unsupported,
@@ -38,7 +40,13 @@ def _subset(subset: Object, at: str) -> Iterator[Fault]:
         yield required(at, "must specify `addresses` or `notReadyAddresses`")
     for part in ("addresses", "notReadyAddresses"):
         for n, address in enumerate(subset.get(part) or ()):
-            yield from _reachable(address.get("ip") or "", f"{at}.{part}[{n}].ip")
+            field = f"{at}.{part}[{n}]"
+            yield from _reachable(address.get("ip") or "", f"{field}.ip")
+            host, node = address.get("hostname"), address.get("nodeName")
+            if host and (wrong := label(host)):
+                yield invalid(f"{field}.hostname", host, wrong)
+            if node is not None and (wrong := subdomain(node)):
+                yield invalid(f"{field}.nodeName", node, wrong)
     ports = subset.get("ports") or ()
     for n, port in enumerate(ports):
         field, name = f"{at}.ports[{n}]", port.get("name") or ""
@@ -50,6 +58,8 @@ def _subset(subset: Object, at: str) -> Iterator[Fault]:
             yield invalid(f"{field}.port", port.get("port") or 0, PORT)
         if port.get("protocol", "TCP") not in PROTOCOLS:
             yield unsupported(f"{field}.protocol", port["protocol"], PROTOCOLS)
+        if port.get("appProtocol") is not None and qualified(port["appProtocol"]):
+            yield from unqualified(f"{field}.appProtocol", port["appProtocol"])
 
 
 def _reachable(text: str, at: str) -> Iterator[Fault]:

@@ -13,6 +13,7 @@ from jindou.control.api.rules.names import (
     required,
     unsupported,
 )
+from jindou.control.api.rules.quotas import resource_name
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import parse
@@ -95,6 +96,8 @@ def source(part: str, held: Object, at: str) -> Iterator[Fault]:
     if part in ("resource", "containerResource"):
         if not held.get("name"):
             yield required(f"{at}.name", "must specify a resource name")
+        elif part == "containerResource":
+            yield from resource_name(held["name"], f"{at}.name")
         if part == "containerResource":
             if not (container := held.get("container")):
                 yield required(f"{at}.container", "must specify a container")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jindou.control.api.rules.names import (
+    duplicate,
     forbidden,
     invalid,
     qualified,
     required,
     subdomain,
+    too_long,
+    unqualified,
     unsupported,
 )
 from jindou.control.api.rules.placement import label_selector
@@ -19,6 +22,7 @@ from jindou.objects.kinds import Object
 from jindou.objects.quantities import BadQuantity, canonical, parse
 
 MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+DRIVER = 63  # bytes of a driver's name
 ALONE = "ReadWriteOncePod"
 VOLUME_MODES = ("Block", "Filesystem")
 CLAIM_MAY = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
@@ -47,11 +51,27 @@ def claim_spec(spec: Object, at: str) -> Iterator[Fault]:
     elif (size := size_of(requests)) is not None and size <= 0:
         says = "must be greater than zero"
         yield invalid(f"{at}.resources[storage]", canonical(requests["storage"]), says)
+    for name in ("dataSource", "dataSourceRef"):
+        if (source := spec.get(name)) is not None:
+            yield from _source(source, f"{at}.{name}")
     for name in ("storageClassName", "volumeAttributesClassName"):
         if spec.get(name) and (wrong := subdomain(spec[name])):
             yield invalid(f"{at}.{name}", spec[name], wrong)
     if spec.get("volumeMode") not in (None, *VOLUME_MODES):
         yield unsupported(f"{at}.volumeMode", spec["volumeMode"], VOLUME_MODES)
+
+
+def _source(source: Object, at: str) -> Iterator[Fault]:
+    """What a new volume is filled from."""
+    for name in ("name", "kind"):
+        if not source.get(name):
+            yield required(f"{at}.{name}")
+    group, kind = source.get("apiGroup") or "", source.get("kind") or ""
+    if not group and kind != "PersistentVolumeClaim":
+        says = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
+        yield invalid(at, kind, says)
+    if group and (wrong := subdomain(group)):
+        yield invalid(f"{at}.apiGroup", group, wrong)
 
 
 def size_of(held: Object | None) -> Any:
@@ -82,6 +102,8 @@ def claim_update(obj: Object, old: Object) -> Iterator[Fault]:
 def _fixed(spec: Object, may: set[str], bound: bool) -> Object:
     """What may not be different."""
     rest = {name: held for name, held in spec.items() if held and name not in may}
+    if "dataSource" in rest:  # which is said twice now, and was not always
+        rest.setdefault("dataSourceRef", rest["dataSource"])
     if bound:
         rest.pop("volumeAttributesClassName", None)
         resources = dict(rest.get("resources") or {})
@@ -95,7 +117,29 @@ def storage_class(obj: Object) -> list[Fault]:
     for field, known in (("reclaimPolicy", RECLAIM), ("volumeBindingMode", BINDING)):
         if obj.get(field) is not None and obj[field] not in known:
             found.append(unsupported(field, obj[field], known))
-    return found
+    return [*found, *_topologies(obj.get("allowedTopologies") or ())]
+
+
+def _topologies(terms: Sequence[Object]) -> Iterator[Fault]:
+    seen: list[dict[str, set[str]]] = [{}]
+    for n, term in enumerate(terms):
+        at = f"allowedTopologies[{n}].matchLabelExpressions"
+        wanted: dict[str, set[str]] = {}
+        for m, one in enumerate(term.get("matchLabelExpressions") or ()):
+            key, values = one.get("key") or "", one.get("values") or ()
+            if not values:
+                yield required(f"{at}[{m}].values")
+            for k, value in enumerate(values):
+                if value in values[:k]:
+                    yield duplicate(f"{at}[{m}].values[{k}]", value)
+            if qualified(key):
+                yield from unqualified(f"{at}[{m}].key", key)
+            if key in wanted:
+                yield duplicate(f"{at}[{m}].key", key)
+            wanted[key] = set(values)
+        if wanted in seen:
+            yield duplicate(at, "")
+        seen.append(wanted)
 
 
 def provisioner(name: str, at: str) -> list[Fault]:
@@ -103,3 +147,23 @@ def provisioner(name: str, at: str) -> list[Fault]:
         return [required(at)]
     wrong = qualified(name.lower())
     return [invalid(at, name.lower(), wrong)] if wrong else []
+
+
+def driver_name(name: str, at: str) -> Iterator[Fault]:
+    if not name:
+        yield required(at)
+        return
+    if len(name) > DRIVER:
+        yield too_long(at, DRIVER)
+    if wrong := subdomain(name.lower()):
+        yield invalid(at, name, wrong)
+
+
+def nfs_faults(shared: Object, at: str) -> Iterator[Fault]:
+    path = shared.get("path") or ""
+    if not shared.get("server"):
+        yield required(f"{at}.server")
+    if not path:
+        yield required(f"{at}.path")
+    if not path.startswith("/"):
+        yield invalid(f"{at}.path", path, "must be an absolute path")

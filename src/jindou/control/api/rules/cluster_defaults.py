@@ -6,14 +6,8 @@ reference, and the answers of kube-apiserver.
 
 from __future__ import annotations
 
-from typing import Any
-
+from jindou.control.api.rules.pod_defaults import fill
 from jindou.objects.kinds import Object
-
-
-def fill(obj: Object, **defaults: Any) -> None:
-    for name, value in defaults.items():
-        obj.setdefault(name, value)
 
 
 def limit_range(obj: Object) -> None:

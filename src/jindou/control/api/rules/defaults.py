@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from jindou.control.api.rules import cluster_defaults
-from jindou.objects import quantities
+from jindou.control.api.rules import cluster_defaults, pod_defaults, workload_defaults
+from jindou.control.api.rules.pod_defaults import fill, gated, normalize_quantities, qos_class
 from jindou.objects.kinds import Kind, Object
 
 Default = Callable[[Object], None]
@@ -27,9 +26,9 @@ def apply_defaults(kind: Kind, obj: Object) -> None:
 def start_status(kind: Kind, obj: Object) -> None:
     """The status of a new object, where the server itself begins one; and what tells its Pods from others."""
     if (kind.group, kind.name) == ("batch", "Job"):
-        begin_job(obj)
+        workload_defaults.begin_job(obj)
     elif (kind.group, kind.name) == ("apps", "DaemonSet"):
-        obj["metadata"].setdefault("annotations", {})[TEMPLATE_GENERATION] = "1"
+        obj["metadata"].setdefault("annotations", {})[workload_defaults.TEMPLATE_GENERATION] = "1"
     if kind.group == "" and kind.name == "Pod":
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
         if obj["spec"].get("schedulingGates"):
@@ -49,321 +48,7 @@ def start_status(kind: Kind, obj: Object) -> None:
         obj["status"] = {}
 
 
-def gated(since: str) -> Object:
-    return {
-        "type": "PodScheduled",
-        "status": "False",
-        "lastProbeTime": None,
-        "lastTransitionTime": since,
-        "reason": "SchedulingGated",
-        "message": "Scheduling is blocked due to non-empty scheduling gates",
-    }
-
-
-TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
-
-
-def begin_job(job: Object) -> None:
-    """A selector of its own, unless it brings one, and the labels that go with it."""
-    meta, spec = job["metadata"], job["spec"]
-    template = spec.setdefault("template", {})
-    labels = template.setdefault("metadata", {}).setdefault("labels", {})
-    if not spec["manualSelector"]:
-        for prefix in ("", "batch.kubernetes.io/"):
-            labels.setdefault(f"{prefix}job-name", meta.get("name", ""))
-            labels.setdefault(f"{prefix}controller-uid", meta["uid"])
-        held = spec.setdefault("selector", {}).setdefault("matchLabels", {})
-        held.setdefault("batch.kubernetes.io/controller-uid", meta["uid"])
-    if not meta.get("labels") and labels:
-        meta["labels"] = dict(labels)
-    if not labels:
-        del template["metadata"]["labels"]
-
-
-def count_templates(obj: Object, old: Object) -> None:
-    """Of a DaemonSet: how many templates it has had."""
-    before = (old["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "")
-    number = int(before) if before.isdigit() else 0
-    changed = obj["spec"].get("template") != old["spec"].get("template")
-    annotations = obj["metadata"].setdefault("annotations", {})
-    annotations[TEMPLATE_GENERATION] = str(number + changed)
-
-
 STATUS_EMPTY = {"Deployment", "CronJob", "Job", "CertificateSigningRequest"}
-
-
-def qos_class(spec: Object) -> str:
-    """Guaranteed, Burstable or BestEffort, by CPU and memory of all containers."""
-    requests: dict[str, Any] = {}
-    limits: dict[str, Any] = {}
-    guaranteed = True
-    for container in [*spec.get("containers", []), *spec.get("initContainers", [])]:
-        resources = container.get("resources") or {}
-        held = {
-            n
-            for n in ("cpu", "memory")
-            if quantities.parse((resources.get("limits") or {}).get(n, "0"))
-        }
-        for name in ("cpu", "memory"):
-            if quantities.parse((resources.get("requests") or {}).get(name, "0")):
-                requests[name] = requests.get(name, 0) + quantities.parse(
-                    resources["requests"][name]
-                )
-            if name in held:
-                limits[name] = limits.get(name, 0) + quantities.parse(resources["limits"][name])
-        guaranteed = guaranteed and held == {"cpu", "memory"}
-    if not requests and not limits:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed and requests == limits else "Burstable"
-
-
-def fill(obj: Object, **defaults: Any) -> None:
-    for name, value in defaults.items():
-        if name not in obj:
-            obj[name] = value
-
-
-# ---------------------------------------------------------------- pods
-
-
-def pod(obj: Object) -> None:
-    pod_spec(obj.setdefault("spec", {}))
-    spec = obj["spec"]
-    fill(spec, enableServiceLinks=True)
-    for container in [*spec.get("containers", []), *spec.get("initContainers", [])]:
-        resources = container["resources"]
-        limits = resources.get("limits")
-        if limits:
-            requests = resources.setdefault("requests", {})
-            for name, value in limits.items():
-                requests.setdefault(name, value)
-    if spec.get("hostNetwork"):
-        for container in spec.get("containers", []):
-            for port in container.get("ports", []):
-                fill(port, hostPort=port["containerPort"])
-
-
-def pod_spec(spec: Object) -> None:
-    fill(
-        spec, restartPolicy="Always", dnsPolicy="ClusterFirst", schedulerName="default-scheduler",
-        terminationGracePeriodSeconds=30, securityContext={},
-    )  # fmt: skip
-    if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
-        spec["serviceAccountName"] = spec["serviceAccount"] = account
-    for name in ("containers", "initContainers", "ephemeralContainers"):
-        for container in spec.get(name) or ():
-            container_defaults(container, resources=name != "ephemeralContainers")
-    for volume in spec.get("volumes") or ():
-        volume_defaults(volume)
-    for constraint in spec.get("topologySpreadConstraints") or ():
-        fill(constraint, whenUnsatisfiable=constraint.get("whenUnsatisfiable", "DoNotSchedule"))
-
-
-def container_defaults(container: Object, resources: bool = True) -> None:
-    image = container.get("image", "")
-    if "imagePullPolicy" not in container:
-        container["imagePullPolicy"] = "Always" if tag_of(image) == "latest" else "IfNotPresent"
-    fill(container, terminationMessagePath="/dev/termination-log", terminationMessagePolicy="File")
-    if resources:
-        held = container.setdefault("resources", {})
-        for part in ("limits", "requests"):
-            normalize_quantities(held.get(part))
-    for port in container.get("ports") or ():
-        fill(port, protocol="TCP")
-    for env in container.get("env") or ():
-        source = env.get("valueFrom") or {}
-        if "fieldRef" in source:
-            fill(source["fieldRef"], apiVersion="v1")
-        if "resourceFieldRef" in source:
-            fill(source["resourceFieldRef"], divisor="0")
-    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if container.get(name):
-            probe_defaults(container[name])
-    for hook in (container.get("lifecycle") or {}).values():
-        if isinstance(hook, dict) and hook.get("httpGet"):
-            http_get(hook["httpGet"])
-
-
-LONGEST_NAME = 255  # of a repository
-
-
-def tag_of(image: str) -> str:
-    """The tag of a reference; "latest" where there is neither tag nor digest."""
-    name, _, tag = image.rpartition("/")[2].partition(":")
-    if (
-        "@" in image or name != name.lower() or len(image) > LONGEST_NAME
-    ):  # a digest, or no reference at all
-        return ""
-    return tag or "latest"
-
-
-def probe_defaults(probe: Object) -> None:
-    fill(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
-    if probe.get("httpGet"):
-        http_get(probe["httpGet"])
-    if probe.get("grpc"):
-        fill(probe["grpc"], service="")
-
-
-def http_get(action: Object) -> None:
-    fill(action, path="/", scheme="HTTP")
-
-
-def normalize_quantities(held: Object | None) -> None:
-    for name, value in (held or {}).items():
-        try:
-            (held or {})[name] = quantities.canonical(value)
-        except quantities.BadQuantity:
-            pass  # validation says it better
-
-
-SOURCES = (
-    "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "fc",
-    "flexVolume", "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image", "iscsi", "nfs", "persistentVolumeClaim",
-    "photonPersistentDisk", "portworxVolume", "projected", "quobyte", "rbd", "scaleIO", "secret", "storageos", "vsphereVolume",
-)  # fmt: skip
-
-
-def volume_defaults(volume: Object) -> None:
-    for name in ("secret", "configMap", "downwardAPI", "projected"):
-        if volume.get(name) is not None:
-            fill(volume[name], defaultMode=420)
-    for item in (volume.get("downwardAPI") or {}).get("items") or ():
-        downward_item(item)
-    for source in (volume.get("projected") or {}).get("sources") or ():
-        if "serviceAccountToken" in source:
-            fill(source["serviceAccountToken"], expirationSeconds=3600)
-        for item in (source.get("downwardAPI") or {}).get("items") or ():
-            downward_item(item)
-    if volume.get("hostPath") is not None:
-        fill(volume["hostPath"], type="")
-    if volume.get("emptyDir") and "sizeLimit" in volume["emptyDir"]:
-        normalize_quantities_of(volume["emptyDir"], "sizeLimit")
-    if not any(name in volume for name in SOURCES):
-        volume["emptyDir"] = {}
-    claim = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
-    if claim:
-        fill(claim["spec"], volumeMode="Filesystem")
-
-
-def normalize_quantities_of(obj: Object, name: str) -> None:
-    held = {name: obj[name]}
-    normalize_quantities(held)
-    obj[name] = held[name]
-
-
-def downward_item(item: Object) -> None:
-    if "fieldRef" in item:
-        fill(item["fieldRef"], apiVersion="v1")
-    if "resourceFieldRef" in item:
-        fill(item["resourceFieldRef"], divisor="0")
-
-
-def template(spec: Object) -> None:
-    held = spec.get("template")
-    if isinstance(held, dict):
-        held.setdefault("metadata", {})
-        pod_spec(held.setdefault("spec", {}))
-
-
-# ---------------------------------------------------------------- workloads
-
-
-def deployment(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    fill(spec, replicas=1, revisionHistoryLimit=10, progressDeadlineSeconds=600)
-    strategy = spec.setdefault("strategy", {})
-    fill(strategy, type="RollingUpdate")
-    if strategy["type"] == "RollingUpdate":
-        fill(strategy.setdefault("rollingUpdate", {}), maxUnavailable="25%", maxSurge="25%")
-    template(spec)
-
-
-def replica_set(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    fill(spec, replicas=1)
-    template(spec)
-
-
-def replication_controller(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    fill(spec, replicas=1)
-    labels = (spec.get("template") or {}).get("metadata", {}).get("labels")
-    if labels and not spec.get("selector"):
-        spec["selector"] = dict(labels)
-    if labels and not obj["metadata"].get("labels"):
-        obj["metadata"]["labels"] = dict(labels)
-    template(spec)
-
-
-def stateful_set(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    fill(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady")
-    strategy = spec.setdefault("updateStrategy", {})
-    if not strategy.get("type"):
-        strategy["type"] = "RollingUpdate"
-        strategy.setdefault("rollingUpdate", {})
-    if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is not None:
-        fill(strategy["rollingUpdate"], maxUnavailable=1, partition=0)
-    fill(
-        spec.setdefault("persistentVolumeClaimRetentionPolicy", {}),
-        whenDeleted="Retain",
-        whenScaled="Retain",
-    )
-    for claim in spec.get("volumeClaimTemplates") or ():
-        claim |= {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
-        fill(claim, status={"phase": "Pending"})
-        fill(claim.setdefault("spec", {}), volumeMode="Filesystem")
-    template(spec)
-
-
-def daemon_set(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    fill(spec, revisionHistoryLimit=10)
-    strategy = spec.setdefault("updateStrategy", {})
-    fill(strategy, type="RollingUpdate")
-    if strategy["type"] == "RollingUpdate":
-        fill(strategy.setdefault("rollingUpdate", {}), maxUnavailable=1, maxSurge=0)
-    template(spec)
-
-
-def job(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    job_spec(spec)
-    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-    if labels and "uid" in obj["metadata"] and not obj["metadata"].get("labels"):
-        obj["metadata"]["labels"] = dict(labels)
-
-
-def job_spec(spec: Object) -> None:
-    if "completions" not in spec and "parallelism" not in spec:
-        fill(spec, completions=1, parallelism=1)
-    most = 6 if spec.get("backoffLimitPerIndex") is None else 2**31 - 1
-    fill(spec, parallelism=1, backoffLimit=most, completionMode="NonIndexed", suspend=False)
-    policy = spec.get("podFailurePolicy")
-    fill(spec, podReplacementPolicy="Failed" if policy else "TerminatingOrFailed")
-    fill(spec, manualSelector=False)
-    for rule in (policy or {}).get("rules") or ():
-        for pattern in rule.get("onPodConditions") or ():
-            fill(pattern, status="True")
-    template(spec)
-
-
-def cron_job(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    fill(
-        spec,
-        concurrencyPolicy="Allow",
-        suspend=False,
-        successfulJobsHistoryLimit=3,
-        failedJobsHistoryLimit=1,
-    )
-    held = spec.setdefault("jobTemplate", {})
-    held.setdefault("metadata", {})
-    template(held.setdefault("spec", {}))
-
-
-# ---------------------------------------------------------------- the rest
 
 
 def service(obj: Object) -> None:
@@ -419,9 +104,21 @@ def volume(obj: Object) -> None:
         fill(spec["hostPath"], type="")
 
 
+SOURCES = (("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+"""What a volume may be filled from, as `dataSource` says it; other kinds are left out of it."""
+
+
 def claim(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     fill(spec, volumeMode="Filesystem")
+    one, other = spec.get("dataSource"), spec.get("dataSourceRef")
+    if one is not None and (one.get("apiGroup") or "", one.get("kind")) not in SOURCES:
+        del spec["dataSource"]
+        one = None
+    if one and other is None:
+        spec["dataSourceRef"] = dict(one)
+    elif other and one is None and not other.get("namespace"):
+        spec["dataSource"] = {k: v for k, v in other.items() if k != "namespace"}
     for part in ("limits", "requests"):
         normalize_quantities((spec.get("resources") or {}).get(part))
 
@@ -477,6 +174,12 @@ def priority_class(obj: Object) -> None:
 
 
 def node(obj: Object) -> None:
+    spec = obj.get("spec") or {}
+    if one := spec.get("podCIDR"):
+        if (spec.get("podCIDRs") or [""])[0] != one:
+            spec["podCIDRs"] = [one]
+    elif spec.get("podCIDRs"):
+        spec["podCIDR"] = spec["podCIDRs"][0]
     status = obj.get("status") or {}
     if status.get("capacity") and not status.get("allocatable"):
         status["allocatable"] = dict(status["capacity"])
@@ -517,9 +220,9 @@ def _many(rule: Default, *names: str, group: str = "") -> Iterable[tuple[tuple[s
 
 
 RULES: dict[tuple[str, str], Default] = {
-    ("", "Pod"): pod,
-    ("", "PodTemplate"): template,
-    ("", "ReplicationController"): replication_controller,
+    ("", "Pod"): pod_defaults.pod,
+    ("", "PodTemplate"): pod_defaults.template,
+    ("", "ReplicationController"): workload_defaults.replication_controller,
     ("", "Service"): service,
     ("", "Secret"): secret,
     ("", "Namespace"): namespace,
@@ -528,12 +231,12 @@ RULES: dict[tuple[str, str], Default] = {
     ("", "PersistentVolume"): volume,
     ("", "PersistentVolumeClaim"): claim,
     ("discovery.k8s.io", "EndpointSlice"): endpoint_slice,
-    ("apps", "Deployment"): deployment,
-    ("apps", "ReplicaSet"): replica_set,
-    ("apps", "StatefulSet"): stateful_set,
-    ("apps", "DaemonSet"): daemon_set,
-    ("batch", "Job"): job,
-    ("batch", "CronJob"): cron_job,
+    ("apps", "Deployment"): workload_defaults.deployment,
+    ("apps", "ReplicaSet"): workload_defaults.replica_set,
+    ("apps", "StatefulSet"): workload_defaults.stateful_set,
+    ("apps", "DaemonSet"): workload_defaults.daemon_set,
+    ("batch", "Job"): workload_defaults.job,
+    ("batch", "CronJob"): workload_defaults.cron_job,
     ("storage.k8s.io", "StorageClass"): storage_class,
     ("autoscaling", "HorizontalPodAutoscaler"): autoscaler,
     ("networking.k8s.io", "NetworkPolicy"): network_policy,

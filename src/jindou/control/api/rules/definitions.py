@@ -32,6 +32,7 @@ NOT_SELECTABLE = (
     "must point to a field of type string, boolean or integer. "
     "Enum string fields and strings with formats are allowed."
 )
+LONGEST_WARNING = 256
 MOST_SELECTABLE = 8
 VERSION_GONE = (
     "missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a storage "
@@ -65,7 +66,7 @@ def validate(crd: Object, old: Object | None) -> list[Fault]:
         found.append(
             invalid("status.storedVersions", None, "must have at least one stored version")
         )
-    found += conversion(spec.get("conversion") or {})
+    found += conversion(spec.get("conversion", {"strategy": "None"}))
     if old is not None:
         found += changes(crd, old)
     return found
@@ -133,6 +134,8 @@ def versions(held: Sequence[Mapping[str, Any]] | None) -> list[Fault]:
                 found.append(invalid("spec.version", name, wrong))
         if (version.get("schema") or {}).get("openAPIV3Schema") is None:
             found.append(required(f"{place}.schema.openAPIV3Schema"))
+        if (warning := version.get("deprecationWarning")) is not None:
+            found += deprecation(warning, f"{place}.deprecationWarning")
         if version.get("deprecationWarning") and not version.get("deprecated"):
             found.append(
                 invalid(
@@ -153,6 +156,15 @@ def versions(held: Sequence[Mapping[str, Any]] | None) -> list[Fault]:
             if not alike[part] or not n:
                 found += version_part(part, version, where if alike[part] else f"{place}.{part}")
     return found
+
+
+def deprecation(warning: str, at: str) -> list[Fault]:
+    if not warning:
+        return [invalid(at, warning, "must not be an empty string")]
+    if len(warning) > LONGEST_WARNING:
+        says = f"must be <= {LONGEST_WARNING} UTF-8 bytes, was {len(warning)}"
+        return [invalid(at, warning, says)]
+    return []
 
 
 ALIKE = {
@@ -278,11 +290,13 @@ def subresources(held: Mapping[str, Any], at: str) -> list[Fault]:
 
 def conversion(held: Mapping[str, Any]) -> list[Fault]:
     """Paths are those of the original, which judges the form of before v1."""
-    strategy, webhook = held.get("strategy", "None"), held.get("webhook")
+    strategy, webhook = held.get("strategy", ""), held.get("webhook")
     config, versions = (
         "spec.conversion.webhookClientConfig",
         "spec.conversion.conversionReviewVersions",
     )
+    if not strategy:
+        return [required("spec.conversion.strategy")]
     if strategy not in ("None", "Webhook"):
         return [unsupported("spec.conversion.strategy", strategy, ("None", "Webhook"))]
     if strategy == "None":

@@ -14,6 +14,7 @@ LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+DATA_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 ENV_NAME = re.compile(r"[^=\x00-\x1f\x7f]+")
 
 SUBDOMAIN_SAYS = (
@@ -31,6 +32,10 @@ LABEL_1035_SAYS = (
 QUALIFIED_SAYS = (
     "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
     "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+DATA_KEY_SAYS = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', "
+    "regex used for validation is '[-._a-zA-Z0-9]+')"
 )
 LABEL_VALUE_SAYS = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
@@ -140,6 +145,17 @@ def unqualified(field: str, value: str) -> list[Fault]:
         if wrong != QUALIFIED_SAYS and not QUALIFIED.fullmatch(name):
             says.append(QUALIFIED_SAYS)
     return [invalid(field, value, one) for one in says]
+
+
+def data_key(value: str) -> str:
+    """Of a ConfigMap or Secret."""
+    if len(value) > 253:
+        return "must be no more than 253 characters"
+    if value == "." or value == "..":
+        return f"must not be '{value}'"
+    if value.startswith(".."):
+        return "must not start with '..'"
+    return "" if DATA_KEY.fullmatch(value) else DATA_KEY_SAYS
 
 
 def label_value(value: str) -> str:

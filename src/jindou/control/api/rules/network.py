@@ -9,9 +9,13 @@ from jindou.control.api.rules.names import (
     duplicate,
     invalid,
     label,
+    label_value,
+    path_segment,
     port_name,
+    qualified,
     required,
     subdomain,
+    unqualified,
     unsupported,
 )
 from jindou.control.api.rules.placement import label_selector
@@ -45,6 +49,23 @@ def _endpoints(obj: Object, kind: str) -> Iterator[Fault]:
                 yield invalid(f"{field}[{m}]", address, IP)
             elif version != kind:
                 yield invalid(field, address, f"must be an {kind} address")
+        yield from _about(endpoint, f"endpoints[{n}]")
+
+
+def _about(endpoint: Object, at: str) -> Iterator[Fault]:
+    for name, rule in (("nodeName", subdomain), ("hostname", label)):
+        if (value := endpoint.get(name)) is not None and (wrong := rule(value)):
+            yield invalid(f"{at}.{name}", value, wrong)
+    hints = endpoint.get("hints") or {}
+    for part, rule in (("forZones", label_value), ("forNodes", subdomain)):
+        seen: set[str] = set()
+        for n, hint in enumerate(hints.get(part) or ()):
+            field, name = f"{at}.hints.{part}[{n}].name", hint.get("name") or ""
+            if name in seen:
+                yield duplicate(field, name)
+            seen.add(name)
+            if wrong := rule(name):
+                yield invalid(field, name, wrong)
 
 
 def _version(address: str) -> str:
@@ -66,6 +87,8 @@ def _slice_ports(obj: Object) -> Iterator[Fault]:
         protocol = port.get("protocol", "TCP")
         if protocol not in ("TCP", "UDP", "SCTP"):
             yield unsupported(f"ports[{n}].protocol", protocol, ("SCTP", "TCP", "UDP"))
+        if (spoken := port.get("appProtocol")) is not None and qualified(spoken):
+            yield from unqualified(f"ports[{n}].appProtocol", spoken)
 
 
 def network_policy(obj: Object) -> list[Fault]:
@@ -74,7 +97,11 @@ def network_policy(obj: Object) -> list[Fault]:
 
 def _network_policy(spec: Object) -> Iterator[Fault]:
     yield from label_selector(spec.get("podSelector"), "spec.podSelector")
-    for n, kind in enumerate(spec.get("policyTypes") or ()):
+    kinds = spec.get("policyTypes") or []
+    if len(kinds) > 2:
+        yield invalid("spec.policyTypes", kinds, "may not specify more than two policyTypes")
+        kinds = []
+    for n, kind in enumerate(kinds):
         if kind not in WAYS:
             yield unsupported(f"spec.policyTypes[{n}]", kind, WAYS, ordered=False)
     for way, peers in (("ingress", "from"), ("egress", "to")):
@@ -88,8 +115,21 @@ def _network_policy(spec: Object) -> Iterator[Fault]:
                     yield invalid(field, number, PORT)
                 elif isinstance(number, str) and (wrong := port_name(number)):
                     yield invalid(field, number, wrong)
+                if (last := port.get("endPort")) is not None:
+                    yield from _last(last, number, f"spec.{way}[{n}].ports[{m}].endPort")
             for m, peer in enumerate(rule.get(peers) or ()):
                 yield from _peer(peer, f"spec.{way}[{n}].{peers}[{m}]")
+
+
+def _last(last: int, first: int | str | None, at: str) -> Iterator[Fault]:
+    if not isinstance(first, int):
+        word = "non-numeric" if first else "not specified"
+        yield invalid(at, last, f"may not be specified when `port` is {word}")
+        return
+    if last < first:
+        yield invalid(at, last, "must be greater than or equal to `port`")
+    if not 1 <= last <= 65535:
+        yield invalid(at, last, PORT)
 
 
 def _peer(peer: Object, at: str) -> Iterator[Fault]:
@@ -114,11 +154,11 @@ def ingress(obj: Object) -> list[Fault]:
 
 
 def _ingress(spec: Object) -> Iterator[Fault]:
-    if not spec.get("rules") and not spec.get("defaultBackend"):
+    if not spec.get("rules") and spec.get("defaultBackend") is None:
         yield invalid(
             "spec", spec.get("rules"), "either `defaultBackend` or `rules` must be specified"
         )
-    if backend := spec.get("defaultBackend"):
+    if (backend := spec.get("defaultBackend")) is not None:
         yield from _backend(backend, "spec.defaultBackend")
     for n, rule in enumerate(spec.get("rules") or ()):
         host, field = rule.get("host") or "", f"spec.rules[{n}]"
@@ -128,6 +168,16 @@ def _ingress(spec: Object) -> Iterator[Fault]:
             yield required(f"{field}.http.paths")
         for m, path in enumerate((rule.get("http") or {}).get("paths") or ()):
             yield from _ingress_path(path, f"{field}.http.paths[{m}]")
+    for n, secured in enumerate(spec.get("tls") or ()):
+        for m, host in enumerate(secured.get("hosts") or ()):
+            if wrong := subdomain(host.removeprefix("*.")):
+                yield invalid(f"spec.tls[{n}].hosts[{m}]", host, wrong)
+        secret = secured.get("secretName") or ""
+        if secret and (wrong := subdomain(secret)):
+            yield invalid(f"spec.tls[{n}].secretName", secret, wrong)
+    chosen = spec.get("ingressClassName")
+    if chosen is not None and (wrong := subdomain(chosen)):
+        yield invalid("spec.ingressClassName", chosen, wrong)
 
 
 def _ingress_path(path: Object, at: str) -> Iterator[Fault]:
@@ -160,5 +210,14 @@ def _backend(backend: Object, at: str) -> Iterator[Fault]:
             yield invalid(f"{at}.service.port.number", port["number"], PORT)
         elif port.get("name") and (wrong := port_name(port["name"])):
             yield invalid(f"{at}.service.port.name", port["name"], wrong)
-    elif resource is None:
+    elif resource is not None:
+        group = resource.get("apiGroup")
+        if group is not None and (wrong := subdomain(group)):
+            yield invalid(f"{at}.resource.apiGroup", group, wrong)
+        for part in ("kind", "name"):
+            if not (value := resource.get(part)):
+                yield required(f"{at}.resource.{part}")
+            elif wrong := path_segment(value):
+                yield invalid(f"{at}.resource.{part}", value, wrong)
+    else:
         yield invalid(at, "", "resource or service backend is required")

@@ -9,11 +9,14 @@ from jindou.control.api.rules.names import (
     duplicate,
     forbidden,
     invalid,
+    label,
     label_value,
     labels,
     qualified,
     quoted,
     required,
+    subdomain,
+    unqualified,
     unsupported,
 )
 from jindou.objects.errors import Fault
@@ -25,6 +28,7 @@ ALL_KEYS = (
     'operator must be Exists when `key` is empty, which means "match all values and all keys"'
 )
 DECIMAL = "must be a valid decimal integer in canonical form"
+HONOURED = ("Honor", "Ignore")
 WHEN = ("DoNotSchedule", "ScheduleAnyway")
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -43,8 +47,8 @@ def tolerations(held: Iterable[Object], at: str) -> Iterator[Fault]:
     for n, one in enumerate(held):
         field, key, effect = f"{at}[{n}]", one.get("key") or "", one.get("effect") or ""
         operator, value = one.get("operator") or "", one.get("value") or ""
-        if key and (wrong := qualified(key)):
-            yield invalid(f"{field}.key", key, wrong)
+        if key and qualified(key):
+            yield from unqualified(f"{field}.key", key)
         if not key and operator != "Exists":
             yield invalid(f"{field}.operator", operator, ALL_KEYS)
         if one.get("tolerationSeconds") is not None and effect != "NoExecute":
@@ -82,13 +86,26 @@ def _spreads(spreads: Iterable[Object], at: str) -> Iterator[Fault]:
             yield invalid(f"{field}.maxSkew", skew, "must be greater than zero")
         if not key:
             yield required(f"{field}.topologyKey", "can not be empty")
-        elif wrong := qualified(key):
-            yield invalid(f"{field}.topologyKey", key, wrong)
+        if (domains := one.get("minDomains")) is not None:
+            if domains <= 0:
+                yield invalid(f"{field}.minDomains", domains, "must be greater than zero")
+            if when != "DoNotSchedule":
+                says = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}"
+                yield invalid(f"{field}.minDomains", domains, says)
         if when not in WHEN:
             yield unsupported(f"{field}.whenUnsatisfiable", when, WHEN)
         if (key, when) in seen:
             yield duplicate(f"{field}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {when}}}")
         seen.add((key, when))
+        for name in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+            if one.get(name) not in (None, *HONOURED):
+                yield unsupported(f"{field}.{name}", one[name], HONOURED)
+        if one.get("matchLabelKeys") and one.get("labelSelector") is None:
+            says = "must not be specified when labelSelector is not set"
+            yield forbidden(f"{field}.matchLabelKeys", says)
+        for m, wish in enumerate(one.get("matchLabelKeys") or ()):
+            if qualified(wish):
+                yield from unqualified(f"{field}.matchLabelKeys[{m}]", wish)
         yield from label_selector(one.get("labelSelector"), f"{field}.labelSelector")
 
 
@@ -99,11 +116,11 @@ def _node_affinity(held: Object, at: str) -> Iterator[Fault]:
         if not terms:
             yield required(field, "must have at least one node selector term")
         for n, term in enumerate(terms):
-            yield from _node_term(term, f"{field}[{n}]")
+            yield from node_term(term, f"{field}[{n}]")
     for n, one in enumerate(held.get(PREFERRED) or ()):
         field = f"{at}.{PREFERRED}[{n}]"
         yield from _weight(one, field)
-        yield from _node_term(one.get("preference") or {}, f"{field}.preference")
+        yield from node_term(one.get("preference") or {}, f"{field}.preference")
 
 
 def _values(one: Object, at: str) -> Iterator[Fault]:
@@ -115,7 +132,7 @@ def _values(one: Object, at: str) -> Iterator[Fault]:
         yield forbidden(f"{at}.values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")  # fmt: skip
 
 
-def _node_term(term: Object, at: str) -> Iterator[Fault]:
+def node_term(term: Object, at: str) -> Iterator[Fault]:
     for n, one in enumerate(term.get("matchExpressions") or ()):
         field, values = f"{at}.matchExpressions[{n}]", one.get("values") or ()
         match one.get("operator"):
@@ -126,8 +143,9 @@ def _node_term(term: Object, at: str) -> Iterator[Fault]:
                     yield required(f"{field}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")  # fmt: skip
             case operator:
                 yield invalid(f"{field}.operator", operator or "", "not a valid selector operator")
-        if wrong := qualified(one.get("key") or ""):
-            yield invalid(f"{field}.key", one.get("key") or "", wrong)
+        if qualified(one.get("key") or ""):
+            yield from unqualified(f"{field}.key", one.get("key") or "")
+        yield from _told(one, field)
     for n, one in enumerate(term.get("matchFields") or ()):
         field = f"{at}.matchFields[{n}]"
         if one.get("operator") not in ("In", "NotIn"):
@@ -136,6 +154,10 @@ def _node_term(term: Object, at: str) -> Iterator[Fault]:
             yield required(f"{field}.values", "must be only one value when `operator` is 'In' or 'NotIn' for node field selector")  # fmt: skip
         if one.get("key") != "metadata.name":
             yield invalid(f"{field}.key", one.get("key") or "", "not a valid field selector key")
+            continue
+        for m, value in enumerate(one.get("values") or ()):
+            if wrong := subdomain(value):
+                yield invalid(f"{field}.values[{m}]", value, wrong)
 
 
 def _pod_affinity(held: Object, at: str) -> Iterator[Fault]:
@@ -150,6 +172,9 @@ def _pod_affinity(held: Object, at: str) -> Iterator[Fault]:
 def _pod_term(term: Object, at: str) -> Iterator[Fault]:
     yield from label_selector(term.get("labelSelector"), f"{at}.labelSelector")
     yield from label_selector(term.get("namespaceSelector"), f"{at}.namespaceSelector")
+    for name in term.get("namespaces") or ():
+        if wrong := label(name):
+            yield invalid(f"{at}.namespace", name, wrong)
     if not term.get("topologyKey"):
         yield required(f"{at}.topologyKey", "can not be empty")
     elif wrong := qualified(term["topologyKey"]):
@@ -167,11 +192,19 @@ def label_selector(selector: Object | None, at: str) -> Iterator[Fault]:
         return
     yield from labels(selector.get("matchLabels"), f"{at}.matchLabels")
     for n, one in enumerate(selector.get("matchExpressions") or ()):
-        field = f"{at}.matchExpressions[{n}]"
+        field, key = f"{at}.matchExpressions[{n}]", one.get("key") or ""
         match one.get("operator"):
             case "In" | "NotIn" | "Exists" | "DoesNotExist":
                 yield from _values(one, field)
             case operator:
                 yield invalid(f"{field}.operator", operator or "", "not a valid selector operator")
-        if wrong := qualified(one.get("key") or ""):
-            yield invalid(f"{field}.key", one.get("key") or "", wrong)
+        if qualified(key):
+            yield from unqualified(f"{field}.key", key)
+        yield from _told(one, field)
+
+
+def _told(one: Object, at: str) -> Iterator[Fault]:
+    """What an expression compares with can be the value of a label."""
+    for n, value in enumerate(one.get("values") or ()):
+        if wrong := label_value(value):
+            yield invalid(f"{at}.values[{n}]", value, wrong)

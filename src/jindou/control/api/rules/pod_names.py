@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from jindou.control.api.rules.names import duplicate, invalid, required, subdomain, unsupported
+from jindou.control.api.rules.names import (
+    data_key,
+    duplicate,
+    invalid,
+    required,
+    subdomain,
+    unsupported,
+)
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
+from jindou.objects.quantities import canonical
 
 SAYS_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 SYSCTL = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
@@ -20,6 +28,16 @@ KNOWN_FIELDS = (
     *IN_VARIABLES, "metadata.annotations", "metadata.labels", "spec.hostNetwork", "spec.restartPolicy",
     "spec.schedulerName", "status.phase",
 )  # fmt: skip
+RESOURCES = (
+    "limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu",
+    "requests.ephemeral-storage", "requests.memory",
+)  # fmt: skip
+DIVISORS = ("1", *(f"1{unit}{i}" for i in ("", "i") for unit in ("k" if not i else "K", *"MGTPE")))
+DIVIDED = {
+    "cpu": "cpu", "memory": "memory", "ephemeral-storage": "local ephemeral storage",
+    "hugepages": "hugepages",
+}  # fmt: skip
+HUGE = ("limits.hugepages-", "requests.hugepages-")
 PART = re.compile(r"metadata\.(annotations|labels)\['.+'\]")
 
 
@@ -81,32 +99,72 @@ def _references(container: Object, at: str) -> Iterator[Fault]:
     for n, entry in enumerate(container.get("env") or ()):
         source = entry.get("valueFrom") or {}
         field = f"{at}.env[{n}].valueFrom"
-        if source and entry.get("value"):
-            yield invalid(field, "", "may not be specified when `value` is not empty")
         if source.get("fieldRef") is not None:
-            yield from _field(source["fieldRef"].get("fieldPath") or "", f"{field}.fieldRef.fieldPath")  # fmt: skip
+            yield from field_reference(source["fieldRef"], f"{field}.fieldRef", IN_VARIABLES)
+        if source.get("resourceFieldRef") is not None:
+            held, place = source["resourceFieldRef"], f"{field}.resourceFieldRef"
+            yield from resource_reference(held, place, outside=False)
         for name in ("configMapKeyRef", "secretKeyRef"):
-            if source.get(name) is not None and not source[name].get("key"):
-                yield required(f"{field}.{name}.key")
+            if source.get(name) is not None:
+                yield from _key(source[name], f"{field}.{name}")
     for n, source in enumerate(container.get("envFrom") or ()):
         named = [name for name in ("configMapRef", "secretRef") if source.get(name) is not None]
+        for one in named:
+            name, field = source[one].get("name") or "", f"{at}.envFrom[{n}].{one}.name"
+            if not name:
+                yield required(field)
+            elif wrong := subdomain(name):
+                yield invalid(field, name, wrong)
         if not named:
             says = "must specify one of: `configMapRef` or `secretRef`"
-            yield invalid(f"{at}.envFrom[{n}]", "", says)
+            yield invalid(f"{at}.envFrom", "", says)
         elif len(named) > 1:
             says = "may not have more than one field specified at a time"
-            yield invalid(f"{at}.envFrom[{n}]", "", says)
-        elif not source[named[0]].get("name"):
-            yield required(f"{at}.envFrom[{n}].{named[0]}.name")
+            yield invalid(f"{at}.envFrom", "", says)
 
 
-def _field(path: str, at: str) -> Iterator[Fault]:
-    if not path:
-        yield required(at)
-    elif path in IN_VARIABLES or PART.fullmatch(path):
+def _key(held: Object, at: str) -> Iterator[Fault]:
+    """Of a ConfigMap or Secret."""
+    name, key = held.get("name") or "", held.get("key") or ""
+    if wrong := subdomain(name):
+        yield invalid(f"{at}.name", name, wrong)
+    if not key:
+        yield required(f"{at}.key")
+    elif wrong := data_key(key):
+        yield invalid(f"{at}.key", key, wrong)
+
+
+def field_reference(held: Object, at: str, allowed: Sequence[str]) -> Iterator[Fault]:
+    """A field of the Pod itself that is to be known inside of it."""
+    version, path = held.get("apiVersion", "v1"), held.get("fieldPath") or ""
+    if not version:
+        yield required(f"{at}.apiVersion")
+    elif not path:
+        yield required(f"{at}.fieldPath")
+    elif version != "v1":
+        says = f"error converting fieldPath: unsupported pod version: {version}"
+        yield invalid(f"{at}.fieldPath", path, says)
+    elif path in allowed or PART.fullmatch(path):
         return
     elif path not in KNOWN_FIELDS:
         says = f"error converting fieldPath: field label not supported: {path}"
-        yield invalid(at, path, says)
+        yield invalid(f"{at}.fieldPath", path, says)
     else:
-        yield unsupported(at, path, IN_VARIABLES)
+        yield unsupported(f"{at}.fieldPath", path, allowed)
+
+
+def resource_reference(held: Object, at: str, *, outside: bool) -> Iterator[Fault]:
+    """`outside` of a container, which then has to be named."""
+    name = held.get("resource") or ""
+    if outside and not held.get("containerName"):
+        yield required(f"{at}.containerName")
+    elif not name:
+        yield required(f"{at}.resource")
+    elif name not in RESOURCES and not name.startswith(HUGE):
+        yield unsupported(f"{at}.resource", name, RESOURCES)
+    elif (divisor := canonical(held.get("divisor") or "0")) != "0":
+        known = ("1m", "1") if name.endswith("cpu") else DIVISORS
+        if divisor not in known:
+            word = next(told for part, told in DIVIDED.items() if part in name)
+            says = f"only divisor's values {', '.join(known[:-1])} and {known[-1]}" if name.endswith("cpu") else f"only divisor's values {', '.join(known)}"  # fmt: skip
+            yield invalid(f"{at}.divisor", name, f"{says} are supported with the {word} resource")

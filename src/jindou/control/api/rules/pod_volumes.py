@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from jindou.control.api.rules.names import forbidden, invalid, required, unsupported
+from jindou.control.api.rules.claims import claim_spec, driver_name, nfs_faults
+from jindou.control.api.rules.names import (
+    forbidden,
+    invalid,
+    labels,
+    not_found,
+    required,
+    unsupported,
+)
+from jindou.control.api.rules.pod_defaults import SOURCES
+from jindou.control.api.rules.pod_names import field_reference, resource_reference
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import BadQuantity, parse
@@ -14,22 +24,95 @@ TYPES = (
     "Socket",
 )  # fmt: skip
 PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
+NEEDED = (
+    ("hostPath", "path"), ("configMap", "name"), ("secret", "secretName"),
+    ("persistentVolumeClaim", "claimName"),
+)  # fmt: skip
+DEVICES = ("persistentVolumeClaim", "ephemeral")
+PROJECTIONS = (
+    "secret",
+    "configMap",
+    "downwardAPI",
+    "serviceAccountToken",
+    "clusterTrustBundle",
+    "podCertificate",
+)
+IN_FILES = ("metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations", "metadata.uid")  # fmt: skip
 MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 
 
-def pod_volumes(spec: Object, at: str) -> Iterator[Fault]:
-    for n, volume in enumerate(spec.get("volumes") or ()):
-        field = f"{at}.volumes[{n}]"
-        if host := volume.get("hostPath"):
-            yield from _host_path(host, f"{field}.hostPath")
-        if (limit := (volume.get("emptyDir") or {}).get("sizeLimit")) is not None:
-            yield from _size(limit, f"{field}.emptyDir.sizeLimit")
-        for name in ("configMap", "secret", "downwardAPI", "projected"):
-            if source := volume.get(name):
-                yield from _mode(source.get("defaultMode"), f"{field}.{name}.defaultMode")
-                yield from _items(source.get("items") or (), f"{field}.{name}.items")
-        for m, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
-            yield from _projected(source, f"{field}.projected.sources[{m}]")
+def volume_faults(volume: Object, at: str) -> Iterator[Fault]:
+    kinds = [source for source in SOURCES if volume.get(source) is not None]
+    for extra in kinds[1:]:
+        yield forbidden(f"{at}.{extra}", "may not specify more than 1 volume type")
+    for kind, field in NEEDED:
+        if kinds[:1] == [kind] and not volume[kind].get(field):
+            yield required(f"{at}.{kind}.{field}")
+    if host := volume.get("hostPath"):
+        yield from _host_path(host, f"{at}.hostPath")
+    if (limit := (volume.get("emptyDir") or {}).get("sizeLimit")) is not None:
+        yield from _size(limit, f"{at}.emptyDir.sizeLimit")
+    for name in ("configMap", "secret", "downwardAPI", "projected"):
+        if source := volume.get(name):
+            yield from _mode(source.get("defaultMode"), f"{at}.{name}.defaultMode")
+    for name in ("configMap", "secret"):
+        yield from _items((volume.get(name) or {}).get("items") or (), f"{at}.{name}.items")
+    for item in (volume.get("downwardAPI") or {}).get("items") or ():
+        yield from _downward(item, f"{at}.downwardAPI")
+    if volume.get("projected"):
+        yield from _projected(volume["projected"].get("sources") or (), f"{at}.projected")
+    if (made := volume.get("ephemeral")) is not None:
+        yield from _claim(made.get("volumeClaimTemplate"), f"{at}.ephemeral.volumeClaimTemplate")
+    if (driven := volume.get("csi")) is not None:
+        yield from driver_name(driven.get("driver") or "", f"{at}.csi.driver")
+        if (secret := driven.get("nodePublishSecretRef")) is not None and not secret.get("name"):
+            yield required(f"{at}.csi.nodePublishSecretRef.name")
+    if (shared := volume.get("nfs")) is not None:
+        yield from nfs_faults(shared, f"{at}.nfs")
+
+
+def _claim(template: Object | None, at: str) -> Iterator[Fault]:
+    if template is None:
+        yield required(at)
+        return
+    yield from labels((template.get("metadata") or {}).get("labels"), f"{at}.metadata.labels")
+    yield from claim_spec(template.get("spec") or {}, f"{at}.spec")
+
+
+def device_faults(container: Object, at: str, volumes: Mapping[str, bool]) -> Iterator[Fault]:
+    """`volumes`: may they be used as devices?"""
+    names, paths = set[str](), set[str]()
+    mounted = container.get("volumeMounts") or ()
+    taken = {mount.get("name") for mount in mounted}
+    places = {mount.get("mountPath") for mount in mounted}
+    for n, device in enumerate(container.get("volumeDevices") or ()):
+        field = f"{at}.volumeDevices[{n}]"
+        name, path = device.get("name") or "", device.get("devicePath") or ""
+        if not name:
+            yield required(f"{field}.name")
+        if name in names:
+            yield invalid(f"{field}.name", name, "must be unique")
+        if name not in volumes:
+            yield not_found(f"{field}.name", name)
+        elif not volumes[name]:
+            says = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"
+            yield invalid(f"{field}.name", name, says)
+        if not path:
+            yield required(f"{field}.devicePath")
+        if path in paths:
+            yield invalid(f"{field}.devicePath", path, "must be unique")
+        if ".." in path.split("/"):
+            yield invalid(f"{field}.devicePath", path, "can not contain backsteps ('..')")
+        if name in taken:
+            yield invalid(f"{field}.name", name, "must not already exist in volumeMounts")
+        if path in places:
+            says = "must not already exist as a path in volumeMounts"
+            yield invalid(f"{field}.devicePath", path, says)
+        names.add(name or " ")
+        paths.add(path)
+
+
+def mounts(spec: Object, at: str) -> Iterator[Fault]:
     for part in ("initContainers", "containers", "ephemeralContainers"):
         for n, container in enumerate(spec.get(part) or ()):
             yield from _mounts(container, f"{at}.{part}[{n}].volumeMounts")
@@ -59,7 +142,7 @@ def _mode(mode: int | None, at: str) -> Iterator[Fault]:
 
 def _items(items: Iterable[Object], at: str) -> Iterator[Fault]:
     for n, item in enumerate(items):
-        if "fieldRef" not in item and "resourceFieldRef" not in item and not item.get("key"):
+        if not item.get("key"):
             yield required(f"{at}[{n}].key")
         yield from _path(item.get("path") or "", f"{at}[{n}].path")
         yield from _mode(item.get("mode"), f"{at}[{n}].mode")
@@ -76,29 +159,69 @@ def _path(path: str, at: str) -> Iterator[Fault]:
         yield invalid(at, path, "must not start with '..'")
 
 
-def _projected(source: Object, at: str) -> Iterator[Fault]:
-    for name in ("configMap", "secret", "downwardAPI"):
-        if held := source.get(name):
-            if name != "downwardAPI" and not held.get("name"):
-                yield required(f"{at}.{name}.name")
-            yield from _items(held.get("items") or (), f"{at}.{name}.items")
-    if (token := source.get("serviceAccountToken")) is not None:
-        seconds = token.get("expirationSeconds")
-        if seconds is not None and seconds < 600:
-            says = "may not specify a duration less than 10 minutes"
-            yield invalid(f"{at}.serviceAccountToken.expirationSeconds", seconds, says)
-        yield from _path(token.get("path") or "", f"{at}.serviceAccountToken.path")
+def _downward(item: Object, at: str) -> Iterator[Fault]:
+    """The original says nothing of which item."""
+    yield from _path(item.get("path") or "", f"{at}.path")
+    field, resource = item.get("fieldRef"), item.get("resourceFieldRef")
+    if field is not None:
+        yield from field_reference(field, f"{at}.fieldRef", IN_FILES)
+        if resource is not None:
+            says = "fieldRef and resourceFieldRef can not be specified simultaneously"
+            yield invalid(at, "resource", says)
+    elif resource is not None:
+        yield from resource_reference(resource, f"{at}.resourceFieldRef", outside=True)
+    else:
+        yield required(at, "one of fieldRef and resourceFieldRef is required")
+    yield from _mode(item.get("mode"), f"{at}.mode")
+
+
+def _projected(sources: Sequence[Object], at: str) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for n, source in enumerate(sources):
+        field = f"{at}.sources[{n}]"
+        for name in ("secret", "configMap"):
+            if (held := source.get(name)) is None:
+                continue
+            if not held.get("name"):
+                yield required(f"{field}.{name}.name")
+            yield from _items(held.get("items") or (), f"{field}.{name}.items")
+            yield from _twice(held.get("items") or (), held.get("name") or "", at, seen)
+        for item in (source.get("downwardAPI") or {}).get("items") or ():
+            yield from _downward(item, f"{field}.downwardAPI")
+            yield from _twice([item], item.get("path") or "", at, seen)
+        if (token := source.get("serviceAccountToken")) is not None:
+            yield from _token(token, f"{field}.serviceAccountToken.expirationSeconds", at)
+        given = [name for name in PROJECTIONS if source.get(name) is not None]
+        if len(given) > 1:
+            yield forbidden(field, "may not specify more than 1 volume type per source")
+
+
+def _twice(items: Iterable[Object], shown: str, at: str, seen: set[str]) -> Iterator[Fault]:
+    for item in items:
+        path = item.get("path") or ""
+        if path and path in seen:
+            yield invalid(at, shown, "conflicting duplicate paths")
+        seen.add(path)
+
+
+def _token(token: Object, at: str, whole: str) -> Iterator[Fault]:
+    seconds = token.get("expirationSeconds")
+    if seconds is not None and seconds < 600:
+        yield invalid(at, seconds, "may not specify a duration less than 10 minutes")
+    if seconds is not None and seconds > 2**32:
+        yield invalid(at, seconds, "may not specify a duration larger than 2^32 seconds")
+    yield from _path(token.get("path") or "", f"{whole}.path")
 
 
 def _mounts(container: Object, at: str) -> Iterator[Fault]:
     privileged = (container.get("securityContext") or {}).get("privileged")
     for n, mount in enumerate(container.get("volumeMounts") or ()):
-        field, how = f"{at}[{n}]", mount.get("mountPropagation") or "None"
+        field, how = f"{at}[{n}]", mount.get("mountPropagation", "None")
         if how not in PROPAGATIONS:
-            yield unsupported(f"{field}.mountPropagation", how, PROPAGATIONS)
+            yield unsupported(f"{at}.mountPropagation", how, PROPAGATIONS)
         elif how == "Bidirectional" and not privileged:
             says = "Bidirectional mount propagation is available only to privileged containers"
-            yield forbidden(f"{field}.mountPropagation", says)
+            yield forbidden(f"{at}.mountPropagation", says)
         if mount.get("subPath") and mount.get("subPathExpr"):
             says = "subPathExpr is mutually exclusive with subPath"
             yield invalid(f"{field}.subPathExpr", mount["subPathExpr"], says)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jindou.control.api.rules.defaults import SOURCES
 from jindou.control.api.rules.host_ports import host_ports
 from jindou.control.api.rules.names import (
     ENV_NAME,
@@ -23,7 +22,8 @@ from jindou.control.api.rules.names import (
 from jindou.control.api.rules.placement import placement
 from jindou.control.api.rules.pod_names import pod_names
 from jindou.control.api.rules.pod_security import pod_security
-from jindou.control.api.rules.pod_volumes import pod_volumes
+from jindou.control.api.rules.pod_volumes import DEVICES, device_faults, mounts, volume_faults
+from jindou.control.api.rules.probes import HOOKS, handler_faults, probe_faults
 from jindou.objects import quantities
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
@@ -31,6 +31,7 @@ from jindou.objects.kinds import Object
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 PULL = ("Always", "IfNotPresent", "Never")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+PREEMPTIONS = ("PreemptLowerPriority", "Never")
 RESTARTS = ("Always", "OnFailure", "Never")
 MESSAGES = ("File", "FallbackToLogsOnError")
 
@@ -53,7 +54,7 @@ def spec(held: Object, at: str) -> list[Fault]:
                 found.append(duplicate(f"{field}.name", name))
             seen.add(name)
             found += container_faults(container, field, volumes, part)
-    for rule in (host_ports, pod_names, placement, pod_volumes, pod_security):
+    for rule in (host_ports, pod_names, placement, mounts, pod_security):
         found += rule(held, at)
     if held.get("restartPolicy") not in (None, *RESTARTS):
         at_policy = f"{at}.restartPolicy"
@@ -67,6 +68,11 @@ def spec(held: Object, at: str) -> list[Fault]:
                 "must provide at least one DNS nameserver when `dnsPolicy` is None",
             )
         )
+    if (preemption := held.get("preemptionPolicy")) == "":
+        found.append(required(f"{at}.preemptionPolicy"))
+    elif preemption not in (None, *PREEMPTIONS):
+        at_policy = f"{at}.preemptionPolicy"
+        found.append(unsupported(at_policy, preemption, PREEMPTIONS, ordered=False))
     seconds = held.get("activeDeadlineSeconds")
     if seconds is not None and not 1 <= seconds <= 2147483647:
         found.append(
@@ -87,34 +93,29 @@ def spec(held: Object, at: str) -> list[Fault]:
     return found
 
 
-def volume_names(volumes: Sequence[Object], at: str, found: list[Fault]) -> set[str]:
-    seen: set[str] = set()
+def volume_names(volumes: Sequence[Object], at: str, found: list[Fault]) -> dict[str, bool]:
+    """Those of the volumes in which nothing is wrong (containers can mount no others), and whether
+    they may be used as devices."""
+    seen: dict[str, bool] = {}
     for n, volume in enumerate(volumes):
         name = volume.get("name", "")
+        faults = list(volume_faults(volume, f"{at}[{n}]"))
         if not name:
-            found.append(required(f"{at}[{n}].name"))
+            faults.append(required(f"{at}[{n}].name"))
         elif wrong := label(name):
-            found.append(invalid(f"{at}[{n}].name", name, wrong))
+            faults.append(invalid(f"{at}[{n}].name", name, wrong))
         elif name in seen:
-            found.append(duplicate(f"{at}[{n}].name", name))
-        seen.add(name)
-        kinds = [source for source in SOURCES if volume.get(source) is not None]
-        for extra in kinds[1:]:
-            found.append(forbidden(f"{at}[{n}].{extra}", "may not specify more than 1 volume type"))
-        if kinds == ["hostPath"] and not volume["hostPath"].get("path"):
-            found.append(required(f"{at}[{n}].hostPath.path"))
-        if kinds == ["configMap"] and not volume["configMap"].get("name"):
-            found.append(required(f"{at}[{n}].configMap.name"))
-        if kinds == ["secret"] and not volume["secret"].get("secretName"):
-            found.append(required(f"{at}[{n}].secret.secretName"))
-        if kinds == ["persistentVolumeClaim"] and not volume["persistentVolumeClaim"].get(
-            "claimName"
-        ):
-            found.append(required(f"{at}[{n}].persistentVolumeClaim.claimName"))
+            faults.append(duplicate(f"{at}[{n}].name", name))
+        if faults:
+            found += faults
+        else:
+            seen[name] = any(volume.get(kind) is not None for kind in DEVICES)
     return seen
 
 
-def container_faults(container: Object, at: str, volumes: set[str], part: str) -> list[Fault]:
+def container_faults(
+    container: Object, at: str, volumes: Mapping[str, bool], part: str
+) -> list[Fault]:
     found: list[Fault] = []
     name = container.get("name", "")
     if not name:
@@ -138,8 +139,8 @@ def container_faults(container: Object, at: str, volumes: set[str], part: str) -
         field = f"{at}.volumeMounts[{n}]"
         if not mount.get("name"):
             found.append(required(f"{field}.name"))
-        elif mount["name"] not in volumes:
-            found.append(not_found(f"{field}.name", mount["name"]))
+        if mount.get("name", "") not in volumes:
+            found.append(not_found(f"{field}.name", mount.get("name", "")))
         path = mount.get("mountPath", "")
         if not path:
             found.append(required(f"{field}.mountPath"))
@@ -151,10 +152,12 @@ def container_faults(container: Object, at: str, volumes: set[str], part: str) -
             found.append(invalid(f"{field}.subPath", sub, "must be a relative path"))
         elif ".." in sub.split("/"):
             found.append(invalid(f"{field}.subPath", sub, "must not contain '..'"))
+    if container.get("volumeDevices"):
+        found += device_faults(container, at, volumes)
     found += resource_faults(container.get("resources") or {}, f"{at}.resources")
     restartable = container.get("restartPolicy") == "Always"
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if container.get(probe):
+        if container.get(probe) is not None:
             if part == "initContainers" and not restartable:
                 found.append(
                     forbidden(
@@ -165,9 +168,7 @@ def container_faults(container: Object, at: str, volumes: set[str], part: str) -
             found += probe_faults(container[probe], f"{at}.{probe}", probe)
     for hook, action in (container.get("lifecycle") or {}).items():
         if isinstance(action, dict):
-            found += handler_faults(
-                action, f"{at}.lifecycle.{hook}", ("exec", "httpGet", "tcpSocket", "sleep")
-            )
+            found += handler_faults(action, f"{at}.lifecycle.{hook}", HOOKS)
     return found
 
 
@@ -265,9 +266,6 @@ def env_faults(env: Sequence[Object], at: str) -> list[Fault]:
                         f"{at}[{n}].valueFrom", "", "may not be specified when `value` is not empty"
                     )
                 )
-            for kind in ("configMapKeyRef", "secretKeyRef"):
-                if source.get(kind) and not source[kind].get("key"):
-                    found.append(required(f"{at}[{n}].valueFrom.{kind}.key"))
     return found
 
 
@@ -309,44 +307,6 @@ def resource_faults(resources: Object, at: str) -> list[Fault]:
                     f"{at}.limits[{name}]", "Limit must be set for non overcommitable resources"
                 )
             )
-    return found
-
-
-def probe_faults(probe: Object, at: str, name: str) -> list[Fault]:
-    found = handler_faults(probe, at, ("exec", "httpGet", "tcpSocket", "grpc"))
-    for part in (
-        "initialDelaySeconds",
-        "timeoutSeconds",
-        "periodSeconds",
-        "successThreshold",
-        "failureThreshold",
-    ):
-        if probe.get(part, 0) < 0:
-            found.append(invalid(f"{at}.{part}", probe[part], "must be greater than or equal to 0"))
-    if name != "readinessProbe" and probe.get("successThreshold", 1) != 1:
-        found.append(invalid(f"{at}.successThreshold", probe["successThreshold"], "must be 1"))
-    return found
-
-
-def handler_faults(held: Object, at: str, kinds: Sequence[str]) -> list[Fault]:
-    chosen = [kind for kind in kinds if held.get(kind) is not None]
-    if not chosen:
-        return [required(at, "must specify a handler type")]
-    found = [
-        forbidden(f"{at}.{extra}", "may not specify more than 1 handler type")
-        for extra in chosen[1:]
-    ]
-    action = held[chosen[0]]
-    if chosen[0] == "exec" and not action.get("command"):
-        found.append(required(f"{at}.exec.command"))
-    if chosen[0] in ("httpGet", "tcpSocket"):
-        port = action.get("port")
-        if isinstance(port, int) and not 1 <= port <= 65535:
-            found.append(
-                invalid(f"{at}.{chosen[0]}.port", port, "must be between 1 and 65535, inclusive")
-            )
-        elif port in (None, ""):
-            found.append(required(f"{at}.{chosen[0]}.port"))
     return found
 
 

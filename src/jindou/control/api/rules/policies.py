@@ -18,6 +18,7 @@ from jindou.objects.quantities import BadQuantity, parse
 
 HIGHEST = 1_000_000_000
 SYSTEM = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+UNHEALTHY = ("AlwaysAllow", "IfHealthyBudget")
 POLICIES = ("Never", "PreemptLowerPriority")
 
 
@@ -65,7 +66,11 @@ def disruption_budget(obj: Object) -> list[Fault]:
         for rule in (amount, share)
         for fault in rule(spec.get(name), f"spec.{name}")
     ]
-    return [*found, *label_selector(spec.get("selector"), "spec.selector")]
+    found += label_selector(spec.get("selector"), "spec.selector")
+    policy = spec.get("unhealthyPodEvictionPolicy")
+    if policy is not None and policy not in UNHEALTHY:
+        found.append(unsupported("spec.unhealthyPodEvictionPolicy", policy, UNHEALTHY))
+    return found
 
 
 def quantities(held: Object, at: str) -> list[Fault]:

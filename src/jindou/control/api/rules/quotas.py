@@ -41,8 +41,8 @@ def is_huge(name: str) -> bool:
 
 
 def resource_name(name: str, at: str) -> list[Fault]:
-    if wrong := qualified(name):
-        return [invalid(at, name, wrong)]
+    if qualified(name):
+        return unqualified(at, name)
     if "/" not in name and name not in STANDARD and not is_huge(name):
         return [invalid(at, name, "must be a standard resource type or fully qualified")]
     return []

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from jindou.control.api.rules.names import (
-    forbidden,
     invalid,
     path_segment,
     required,
     subdomain,
     unsupported,
 )
+from jindou.control.api.rules.placement import label_selector
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
@@ -35,27 +35,9 @@ def cluster_role(obj: Object) -> list[Fault]:
             )
         )
     for n, selector in enumerate((gathered or {}).get("clusterRoleSelectors") or ()):
-        at = f"aggregationRule.clusterRoleSelectors[{n}].matchExpressions"
-        found += expressions(selector.get("matchExpressions") or (), at)
-    return found
-
-
-def expressions(held: Sequence[Object], at: str) -> list[Fault]:
-    found = []
-    for n, one in enumerate(held):
-        if not one.get("key"):
-            found.append(required(f"{at}[{n}].key"))
-        operator, values = one.get("operator", ""), one.get("values")
-        if operator in ("In", "NotIn"):
-            if not values:
-                says = "must be specified when `operator` is 'In' or 'NotIn'"
-                found.append(required(f"{at}[{n}].values", says))
-        elif operator in ("Exists", "DoesNotExist"):
-            if values:
-                says = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-                found.append(forbidden(f"{at}[{n}].values", says))
-        else:
-            found.append(invalid(f"{at}[{n}].operator", operator, "not a valid selector operator"))
+        at = f"aggregationRule.clusterRoleSelectors[{n}]"
+        if wrong := list(label_selector(selector, at)):
+            found += [*wrong, invalid(at, selector, "invalid label selector.")]
     return found
 
 

@@ -11,8 +11,10 @@ from jindou.control.api.rules.names import (
     label,
     labels,
     port_name,
+    qualified,
     required,
     subdomain,
+    unqualified,
     unsupported,
 )
 from jindou.control.api.rules.pods import PROTOCOLS
@@ -20,6 +22,8 @@ from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
 POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
+CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+NEAR = ("PreferClose", "PreferSameZone", "PreferSameNode")
 TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 
 
@@ -71,6 +75,8 @@ def validate(service: Object) -> list[Fault]:
             )
         elif isinstance(target, str) and target and (wrong := port_name(target)):
             found.append(invalid(f"{at}.targetPort", target, wrong))
+        if (spoken := port.get("appProtocol")) is not None and qualified(spoken):
+            found += unqualified(f"{at}.appProtocol", spoken)
         if port.get("nodePort") and kind not in ("NodePort", "LoadBalancer"):
             found.append(forbidden(f"{at}.nodePort", f"may not be used when `type` is '{kind}'"))
     found += labels(spec.get("selector"), "spec.selector")
@@ -89,7 +95,7 @@ def _sharing(spec: Object) -> list[Fault]:
     """Families, affinity, and addresses from outside."""
     found: list[Fault] = []
     policy = spec.get("ipFamilyPolicy")
-    if policy and policy not in POLICIES:
+    if policy is not None and policy not in POLICIES:
         found.append(unsupported("spec.ipFamilyPolicy", policy, POLICIES))
     if spec.get("sessionAffinity") == "ClientIP":
         client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
@@ -107,6 +113,16 @@ def _sharing(spec: Object) -> list[Fault]:
     if spec.get("externalTrafficPolicy") and not accessible:
         says = "may only be set for externally-accessible services"
         found.append(invalid("spec.externalTrafficPolicy", spec["externalTrafficPolicy"], says))
+    for n, text in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        try:
+            ipaddress.ip_network(text.strip(), strict=False)
+        except ValueError:
+            found.append(invalid(f"spec.LoadBalancerSourceRanges[{n}]", text, CIDR))
+    if (chosen := spec.get("loadBalancerClass")) is not None and qualified(chosen):
+        found += unqualified("spec.loadBalancerClass", chosen)
+    near = spec.get("trafficDistribution")
+    if near is not None and near not in NEAR:
+        found.append(unsupported("spec.trafficDistribution", near, NEAR, ordered=False))
     if spec.get("loadBalancerClass") and spec.get("type") != "LoadBalancer":
         says = "may only be used when `type` is 'LoadBalancer'"
         found.append(forbidden("spec.loadBalancerClass", says))

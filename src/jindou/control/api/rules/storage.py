@@ -5,32 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jindou.control.api.rules.claims import MODES, provisioner
+from jindou.control.api.rules.claims import MODES, driver_name, nfs_faults, provisioner
 from jindou.control.api.rules.names import (
     QUALIFIED_SAYS,
     duplicate,
     invalid,
+    label,
     qualified,
     required,
     subdomain,
-    too_long,
     unsupported,
 )
+from jindou.control.api.rules.placement import node_term
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
-DRIVER = 63  # bytes of a driver's name
 NODE = 256  # characters of a node's name for a driver
 GROUP_POLICIES = ("File", "None", "ReadWriteOnceWithFSType")
 LIFECYCLES = ("Persistent", "Ephemeral")
 RECLAIM = ("Delete", "Recycle", "Retain")
-NEEDED = (
-    ("nfs", "server"),
-    ("nfs", "path"),
-    ("local", "path"),
-    ("csi", "driver"),
-    ("csi", "volumeHandle"),
-)
+HOST_TYPES = (
+    "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"
+)  # fmt: skip
+SECRETS = (
+    "controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"
+)  # fmt: skip
 NOT_SOURCE = frozenset(
     {
         "accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
@@ -65,9 +64,23 @@ def _volume(spec: Object) -> Iterator[Fault]:
             yield required("spec.hostPath.path")
         elif ".." in path.split("/"):
             yield invalid("spec.hostPath.path", path, "must not contain '..'")
-    for source, field in NEEDED:
-        if spec.get(source) is not None and not spec[source].get(field):
-            yield required(f"spec.{source}.{field}")
+    if (shared := spec.get("nfs")) is not None:
+        yield from nfs_faults(shared, "spec.nfs")
+    if (local := spec.get("local")) is not None:
+        yield from _path(local.get("path") or "", "spec.local.path")
+    if (driven := spec.get("csi")) is not None:
+        yield from _csi(driven, "spec.csi")
+    if host is not None and host.get("type", "") not in HOST_TYPES:
+        yield unsupported("spec.hostPath.type", host["type"], HOST_TYPES)
+    if (wanted := (spec.get("nodeAffinity") or {}).get("required")) is not None:
+        at, terms = (
+            "spec.nodeAffinity.required.nodeSelectorTerms",
+            wanted.get("nodeSelectorTerms") or (),
+        )
+        if not terms:
+            yield required(at, "must have at least one node selector term")
+        for n, term in enumerate(terms):
+            yield from node_term(term, f"{at}[{n}]")
     if spec.get("local") is not None and not spec.get("nodeAffinity"):
         yield required("spec.nodeAffinity", "Local volume requires node affinity")
     policy = spec.get("persistentVolumeReclaimPolicy")
@@ -79,16 +92,6 @@ def _volume(spec: Object) -> Iterator[Fault]:
     name = spec.get("storageClassName")
     if name and (wrong := subdomain(name)):
         yield invalid("spec.storageClassName", name, wrong)
-
-
-def driver_name(name: str, at: str) -> Iterator[Fault]:
-    if not name:
-        yield required(at)
-        return
-    if len(name) > DRIVER:
-        yield too_long(at, DRIVER)
-    if wrong := subdomain(name.lower()):
-        yield invalid(at, name, wrong)
 
 
 def driver(obj: Object) -> list[Fault]:
@@ -134,6 +137,28 @@ def csi_node_update(obj: Object, old: Object) -> Iterator[Fault]:
 def _fixed(driver: Object) -> Object:
     keys = driver.get("topologyKeys")
     return {"Name": driver.get("name"), "NodeID": driver.get("nodeID"), "TopologyKeys": keys, "Allocatable": None}  # fmt: skip
+
+
+def _path(path: str, at: str) -> Iterator[Fault]:
+    if not path:
+        yield required(at)
+    elif ".." in path.split("/"):
+        yield invalid(at, path, "must not contain '..'")
+
+
+def _csi(driven: Object, at: str) -> Iterator[Fault]:
+    yield from driver_name(driven.get("driver") or "", f"{at}.driver")
+    if not driven.get("volumeHandle"):
+        yield required(f"{at}.volumeHandle")
+    for part in SECRETS:
+        if (secret := driven.get(part)) is None:
+            continue
+        for name, rule in (("name", subdomain), ("namespace", label)):
+            field, value = f"{at}.{part}.{name}", secret.get(name) or ""
+            if not value:
+                yield required(field)
+            elif wrong := rule(value):
+                yield invalid(field, value, wrong)
 
 
 def csi_node(obj: Object) -> list[Fault]:

@@ -32,6 +32,7 @@ from jindou.control.api.rules import (
     workloads,
 )
 from jindou.control.api.rules.names import (
+    data_key,
     invalid,
     labels,
     qualified,
@@ -205,21 +206,8 @@ def data_keys(obj: Object, *parts: str) -> list[Fault]:
         held: Mapping[str, Any] = obj.get(part) or {}
         for key, value in held.items():
             size += len(str(value))
-            if len(key) > 253:
-                found.append(invalid(f"{part}[{key}]", key, "must be no more than 253 characters"))
-            elif (
-                key in (".", "..")
-                or key.startswith("..")
-                or not all(c.isalnum() or c in "-_." for c in key)
-                or not key
-            ):
-                found.append(
-                    invalid(
-                        f"{part}[{key}]",
-                        key,
-                        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
-                    )
-                )
+            if wrong := data_key(key):
+                found.append(invalid(f"{part}[{key}]", key, wrong))
             if key in seen:
                 found.append(invalid(f"{part}[{key}]", key, "duplicate of key present in data"))
             seen.add(key)

@@ -233,8 +233,8 @@ def replication_controller(obj: Object) -> list[Fault]:
         found.append(required("spec.selector"))
     if template is None:
         return [*found, required("spec.template")]
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    if selector and not selector.items() <= labels.items():
+    labels = (template.get("metadata") or {}).get("labels")
+    if selector and not selector.items() <= (labels or {}).items():
         says = "`selector` does not match template `labels`"
         found.append(invalid("spec.template.metadata.labels", labels, says))
     return [*found, *pods.template(template, "spec.template"), *restart_policy(spec, ("Always",))]
