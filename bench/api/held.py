@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.api.asked import CREATE_MAP, MAPS, PODS, UPDATE, config_map, pod
+from bench.api.asked import CREATE_MAP, FAN, MAPS, PODS, UPDATE, config_map, pod
 from bench.api.clients import missing
 from bench.api.fan import Shape, Watchers
 from bench.api.ours import Ours
@@ -29,7 +29,7 @@ HELD = 20_000
 FIRST, CHANGES = 10_000, 1_000_000
 LIVE, WRITERS = 1_000, 50
 WATCHES = 1_000
-IDLE = f"{MAPS}?watch=true&fieldSelector=metadata.name=c-0"
+IDLE = f"{FAN}?watch=true&fieldSelector=metadata.name=f-0"
 
 NOTE_PAUSES = """
 import gc, os, signal, time
@@ -37,9 +37,9 @@ began, longest = 0.0, 0.0
 def note(phase, info):
     global began, longest
     if phase == "start":
-        began = time.perf_counter()
+        began = time.thread_time()
     else:
-        longest = max(longest, time.perf_counter() - began)
+        longest = max(longest, time.thread_time() - began)
 def tell(*_):
     global longest
     with open(os.environ["PAUSES"] + ".part", "w") as file:
@@ -104,26 +104,34 @@ def in_a_server(folder: Path, table: Table) -> None:
     """One with a note of every collection, in the process itself."""
     (folder / "sitecustomize.py").write_text(NOTE_PAUSES)
     pauses = folder / "pauses"
-    os.environ["PYTHONPATH"], os.environ["PAUSES"] = str(folder), str(pauses)
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ |= {"PYTHONPATH": f"{folder}:{before}", "PAUSES": str(pauses)}
     try:
         server = Ours(folder / "held")
     finally:
-        del os.environ["PYTHONPATH"], os.environ["PAUSES"]
+        os.environ["PYTHONPATH"] = before
+        del os.environ["PAUSES"]
     try:
         server.fill()
+        watches(server, table)
         objects(server, table)
         table.add(
-            f"longest collection, {HELD} Pods held, while written to",
+            f"longest collection (CPU), {HELD} Pods held, while written to",
             f"{longest(server, pauses) * 1000:.1f} ms", "", "<= 20 ms",
         )  # fmt: skip
-        watches(server, table)
     finally:
         server.end()
 
 
 def longest(server: Ours, pauses: Path) -> float:
+    asked(server, pauses)  # what the start took is not meant
     server.wrk.run(UPDATE, seconds=2)
     server.wrk.run(CREATE_MAP, seconds=2)
+    return asked(server, pauses)
+
+
+def asked(server: Ours, pauses: Path) -> float:
+    """The longest collection since this was asked before."""
     pauses.unlink(missing_ok=True)
     os.kill(server.pid, signal.SIGUSR1)
     while not pauses.exists():

@@ -228,6 +228,7 @@ class Http2Connection(asyncio.Protocol):
             self._frames.respond(number, fields_of(answer.status, answer.headers, None), False)
             stream.sink = StreamSink(self, number)
             answer.start(stream.sink)
+            stream.request.settle()
         else:
             body = answer.body
             size = len(body) if isinstance(body, bytes) else sum(map(len, body))

@@ -77,6 +77,10 @@ class HttpRequest:
             self._query = parse_qs(text, keep_blank_values=True) if text else {}
         return self._query
 
+    def settle(self) -> None:
+        """Let go of what was worked out; it is worked out again for who asks."""
+        self._path = self._query = None
+
     def feed(self, data: bytes) -> int:
         """Take a piece of the body; returns how much is held now."""
         if self._unwanted:

@@ -375,6 +375,7 @@ class Connection(asyncio.Protocol):
             self.send(head(answer.status, answer.headers, None, self._close_after))
             self._sink = ChunkSink(self, chunked)
             answer.start(self._sink)
+            request.settle()
         else:
             lines = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
             self.send(f"HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n".encode("latin-1"))
