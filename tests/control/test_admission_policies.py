@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
+from jindou.control.api.policies import patching
 from jindou.control.api.policies.checking import warnings
 from jindou.control.api.policies.mutation_rules import policy as judge_mutating
 from jindou.control.api.policies.rules import binding as judge_binding
@@ -481,6 +483,13 @@ def test_a_policy_sees_again_what_later_ones_changed_if_it_wants_to() -> None:
         first = mutating(count, name="a", reinvocationPolicy=again)
         found = changed(config_map(x="y"), first, mutating(add, name="b"))
         assert found["data"] == {"x": "y", "more": "1", "n": wanted}
+
+
+def test_names_in_a_mutation_are_found_in_one_go() -> None:
+    began = time.process_time()
+    for text in ("r" * 300_000, "'" * 100_001, "a:" * 100_000, "Object.a" * 50_000):
+        patching.mangled(text)
+    assert time.process_time() - began < 2.5
 
 
 @pytest.mark.parametrize(

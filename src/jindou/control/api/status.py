@@ -17,6 +17,7 @@ from jindou.objects.errors import (
     Conflict,
     Expired,
     Fault,
+    Forbidden,
     InternalError,
     Invalid,
     NotFound,
@@ -85,6 +86,11 @@ def _label(kind: Kind) -> str:
 
 def not_found(kind: Kind, name: str) -> NotFound:
     return NotFound(f'{_label(kind)} "{name}" not found', _details(kind, name))
+
+
+def forbidden(kind: Kind, name: str, says: str) -> Forbidden:
+    quoted = f' "{name}"' if name else ""
+    return Forbidden(f"{_label(kind)}{quoted} is forbidden: {says}", _details(kind, name))
 
 
 def already_exists(kind: Kind, name: str) -> AlreadyExists:

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jindou.control.api.expressions.compiler import CompileError, Environment, Program
-from jindou.control.api.expressions.language.evaluation import CALL_LIMIT, LONGEST, evaluate
+from jindou.control.api.expressions.language.evaluation import (
+    CALL_LIMIT,
+    LONGEST,
+    OUT_OF_BUDGET,
+    evaluate,
+    message_of,
+)
 from jindou.control.api.expressions.language.values import ABSENT, CelError, CostExceeded, Optional
 from jindou.control.api.expressions.types import Adapt, Schemas, Shape, adapter
 from jindou.control.api.resources.schema import MISSING, Schema, from_document
@@ -25,10 +31,6 @@ from jindou.objects.kinds import Object
 
 KEY = "x-kubernetes-validations"
 OBJECT_BUDGET = 10_000_000
-LONGEST_MESSAGE = 5 * 1024
-OUT_OF_BUDGET = (
-    "validation failed due to running out of cost budget, no further validation rules will be run"
-)
 NOT_CHECKED = Fault(
     "FieldValueInvalid",
     "Invalid value: null: some validation rules were not checked because the object was invalid; "
@@ -317,11 +319,10 @@ def _joined(at: str, path: str) -> str:
 def _message(judgement: Judgement, rule: Rule, variables: Mapping[str, Any]) -> str:
     if rule.message is not None:
         try:
-            found = judgement.run(rule.message, variables)
+            said = message_of(judgement.run(rule.message, variables))
         except CelError:
-            found = None
-        said = found.strip() if isinstance(found, str) else ""
-        if said and len(said) <= LONGEST_MESSAGE and "\n" not in said:
+            said = ""
+        if said:
             return said
     if rule.said.get("message"):
         return str(rule.said["message"]).strip()

@@ -102,7 +102,7 @@ STEPS: dict[str, Callable[..., Opaque]] = {
 }
 
 
-def authorizer(access: Access, review: Review) -> Opaque:
+def variables(access: Access, review: Review) -> dict[str, Opaque]:
     """Of the user who writes; `requestResource` is what is written."""
     question = Question(access, review.user)
     kind = review.resource.kind
@@ -110,5 +110,6 @@ def authorizer(access: Access, review: Review) -> Opaque:
         question, group=kind.group, resource=kind.plural, subresource=review.subresource,
         namespace=review.namespace, name=review.name,
     )  # fmt: skip
-    fields = {"requestResource": Opaque(library.RESOURCE_CHECK, own)}
-    return Opaque(library.AUTHORIZER, question, fields)
+    written = Opaque(library.RESOURCE_CHECK, own)
+    asks = Opaque(library.AUTHORIZER, question, {"requestResource": written})
+    return {"authorizer": asks, "authorizer.requestResource": written}

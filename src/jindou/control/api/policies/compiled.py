@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jindou.control.api.expressions.compiler import CompileError, Environment, Program
-from jindou.control.api.expressions.language.evaluation import CALL_LIMIT, LONGEST, evaluate
+from jindou.control.api.expressions.language.evaluation import (
+    CALL_LIMIT,
+    LONGEST,
+    OUT_OF_BUDGET,
+    evaluate,
+    message_of,
+)
 from jindou.control.api.expressions.language.frames import Frame, Lazies, Lazy
 from jindou.control.api.expressions.language.values import CelError, CostExceeded
 from jindou.control.api.expressions.types import Shape
@@ -19,10 +25,6 @@ from jindou.control.api.policies import variables as known
 from jindou.control.api.policies.decisions import Decision, Verdict
 from jindou.objects.kinds import Object
 
-OUT_OF_BUDGET = (
-    "validation failed due to running out of cost budget, no further validation rules will be run"
-)
-LONGEST_MESSAGE = 5 * 1024
 LONGEST_NOTE = 10 * 1024
 
 
@@ -60,16 +62,8 @@ class Compiled:
 def compiled(spec: Object) -> Compiled:
     params = spec.get("paramKind") is not None
     found = Compiled()
-    plain = known.environment({}, params=params)
-    for condition in spec.get("matchConditions") or ():
-        found.conditions.append((condition["name"], expression(plain, condition["expression"])))
-    shapes: dict[str, Shape] = {}
-    whole = plain
-    for variable in spec.get("variables") or ():
-        name, held = variable["name"], expression(whole, variable["expression"])
-        found.variables[name] = held
-        shapes[name] = known.shape_of(held.program.result if held.program else "DYN")
-        whole = known.environment(shapes, params=params)
+    shapes = prepare(found, spec)
+    whole = known.environment(shapes, params=params)
     messages: Environment | None = None
     for held in spec.get("validations") or ():
         told = None
@@ -85,6 +79,20 @@ def compiled(spec: Object) -> Compiled:
     for note in spec.get("auditAnnotations") or ():
         found.notes.append((note["key"], expression(whole, note["valueExpression"])))
     return found
+
+
+def prepare(found: Compiled, spec: Object) -> dict[str, Shape]:
+    """Compile what policies of both sorts have: conditions, and variables, whose types these are."""
+    params = spec.get("paramKind") is not None
+    plain = known.environment({}, params=params)
+    for condition in spec.get("matchConditions") or ():
+        found.conditions.append((condition["name"], expression(plain, condition["expression"])))
+    shapes: dict[str, Shape] = {}
+    for variable in spec.get("variables") or ():
+        held = expression(known.environment(shapes, params=params), variable["expression"])
+        found.variables[variable["name"]] = held
+        shapes[variable["name"]] = known.shape_of(held.program.result if held.program else "DYN")
+    return shapes
 
 
 def expression(environment: Environment, text: str) -> Expression:
@@ -193,14 +201,11 @@ def _message(evaluation: Evaluation, validation: Validation) -> str:
     said = ""
     if validation.told is not None:
         try:
-            found = evaluation.value(validation.told)
+            said = message_of(evaluation.value(validation.told))
         except OutOfBudget:
             raise
         except CelError:
-            found = ""
-        said = found.strip() if isinstance(found, str) else ""
-        if len(said) > LONGEST_MESSAGE or "\n" in said:
-            said = ""
+            pass
     text = validation.expression.text.strip()
     return said or validation.message.strip() or f"failed expression: {text}"
 

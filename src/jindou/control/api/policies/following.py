@@ -232,8 +232,8 @@ class Followed:
         self, policy: Policy, review: Review, resource: Resource, param: Object | None
     ) -> dict[str, Any]:
         """What the expressions of a policy may name. Raises Misconfigured."""
+        from jindou.control.api.policies import authorizer
         from jindou.control.api.policies import variables as known
-        from jindou.control.api.policies.authorizer import authorizer
 
         foreign = review.kind != review.resource.kind
         kind: Kind = review.kind if foreign else resource.kind
@@ -252,9 +252,8 @@ class Followed:
             "oldObject": await seen(review.old),
             "request": known.request_of(review, resource, kind),
             "namespaceObject": known.namespace_seen(namespace),
+            **authorizer.variables(self.access, review),
         }
-        asks = values["authorizer"] = authorizer(self.access, review)
-        values["authorizer.requestResource"] = asks.fields["requestResource"]
         if policy.spec.get("paramKind") is not None:
             values["params"] = param
         return values
@@ -324,14 +323,11 @@ async def converted(source: Resource, target: Resource, obj: Object) -> Object:
 
 def refused(review: Review, says: str, reason: str) -> Denied:
     """A write refused by a policy, as the original tells it."""
-    kind = review.resource.kind
+    told = status.forbidden(review.resource.kind, name_of(review), says)
+    return Denied(told.message, reason, {**told.details, "causes": [{"message": says}]})
+
+
+def name_of(review: Review) -> str:
+    """Of what is written, as far as it is known."""
     meta = (review.object or {}).get("metadata") or {}
-    name = review.name or meta.get("name") or meta.get("generateName") or "Unknown"
-    full = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
-    details = {
-        "name": name,
-        **({"group": kind.group} if kind.group else {}),
-        "kind": kind.plural,
-        "causes": [{"message": says}],
-    }
-    return Denied(f'{full} "{name}" is forbidden: {says}', reason, details)
+    return str(review.name or meta.get("name") or meta.get("generateName") or "Unknown")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jindou.control.api import status
 from jindou.control.api.admission.chain import Place, Review
 from jindou.control.api.policies.following import (
     GROUP,
@@ -20,6 +21,7 @@ from jindou.control.api.policies.following import (
     Misconfigured,
     Policy,
     converted,
+    name_of,
 )
 from jindou.control.api.resources.schema import Schema, copy
 from jindou.objects.errors import Fault
@@ -120,15 +122,9 @@ def mutated(
 
 
 def _refused(review: Review, errors: list[tuple[str, str]]) -> Refused:
-    kind = review.resource.kind
-    meta = (review.object or {}).get("metadata") or {}
-    details = {
-        "name": review.name or meta.get("name") or meta.get("generateName") or "Unknown",
-        **({"group": kind.group} if kind.group else {}),
-        "kind": kind.plural,
-        "causes": [{"message": says} for says, _ in errors],
-    }
-    return Refused(errors[0][0], errors[0][1], details)
+    says, reason = errors[0]
+    told = status.forbidden(review.resource.kind, name_of(review), says)
+    return Refused(says, reason, {**told.details, "causes": [{"message": m} for m, _ in errors]})
 
 
 def judge(obj: Object, old: Object | None) -> list[Fault]:

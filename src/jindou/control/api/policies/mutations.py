@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jindou.control.api.expressions.language.values import CelError
-from jindou.control.api.expressions.types import Shape
 from jindou.control.api.policies import patching
 from jindou.control.api.policies import variables as known
 from jindou.control.api.policies.compiled import (
     Compiled,
     Evaluation,
     Expression,
-    expression,
     matches,
+    prepare,
 )
 from jindou.control.api.resources.schema import Schema
 from jindou.objects.kinds import Object
@@ -31,14 +30,7 @@ class Mutations(Compiled):
 def compiled(spec: Object) -> Mutations:
     params = spec.get("paramKind") is not None
     found = Mutations()
-    plain = known.environment({}, params=params)
-    for condition in spec.get("matchConditions") or ():
-        found.conditions.append((condition["name"], expression(plain, condition["expression"])))
-    shapes: dict[str, Shape] = {}
-    for variable in spec.get("variables") or ():
-        held = expression(known.environment(shapes, params=params), variable["expression"])
-        found.variables[variable["name"]] = held
-        shapes[variable["name"]] = known.shape_of(held.program.result if held.program else "DYN")
+    shapes = prepare(found, spec)
     for mutation in spec.get("mutations") or ():
         how = mutation["patchType"]
         text = mutation[FIELDS[how]]["expression"].strip()

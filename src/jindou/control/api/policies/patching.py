@@ -26,7 +26,7 @@ from jindou.objects.errors import CloudError
 from jindou.objects.kinds import Object
 
 TOKEN = re.compile(
-    r"""(?P<text>[rRbB]*(?:\"\"\"[\s\S]*?\"\"\"|'''[\s\S]*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))"""
+    r"""(?P<text>[rRbB]{0,2}(?:\"\"\"[\s\S]*?\"\"\"|'''[\s\S]*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))"""
     r"""|(?P<type>\bObject(?:\.[A-Za-z_]\w*)+)(?=\s*\{)|(?P<field>\b[A-Za-z_]\w*)(?=\s*:)"""
 )
 JSON_PATCH = {"op": Shape("string"), "path": Shape("string"), "from": Shape("string"), "value": DYN}

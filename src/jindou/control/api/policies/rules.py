@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jindou.control.api.expressions.compiler import CompileError, Environment, Program
-from jindou.control.api.expressions.types import Shape
+from jindou.control.api.expressions.types import RESERVED, Shape
 from jindou.control.api.policies import variables as known
 from jindou.control.api.rules import webhooks
 from jindou.control.api.rules.names import (
@@ -32,10 +32,6 @@ from jindou.objects.kinds import Object
 INDEX = re.compile(r"\[(\d+)\]")
 LINE_BREAK = re.compile(r"[\n\r]")
 IDENTIFIER = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
-RESERVED = frozenset(
-    {"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-     "let", "loop", "package", "namespace", "return", "var", "void", "while"}
-)  # fmt: skip
 REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
 ACTIONS = ("Audit", "Deny", "Warn")
 MOST_NOTES = 20

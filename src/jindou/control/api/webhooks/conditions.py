@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from jindou.control.api import status
 from jindou.control.api.access.guard import Access
 from jindou.control.api.admission.chain import Review
 from jindou.control.api.resources.registry import Resource
-from jindou.objects.errors import Fault, Forbidden
+from jindou.objects.errors import Fault
 from jindou.objects.kinds import Kind, Object
 
 
@@ -28,8 +29,7 @@ class Conditions:
     ) -> bool:
         """`shown` has the objects in the version of `resource`. Raises Forbidden."""
         from jindou.control.api.expressions.language.values import CelError
-        from jindou.control.api.policies import compiled, variables
-        from jindou.control.api.policies.authorizer import authorizer
+        from jindou.control.api.policies import authorizer, compiled, variables
 
         if self._compiled is None:
             self._compiled = compiled.compiled({"matchConditions": self._held})
@@ -38,7 +38,7 @@ class Conditions:
             "oldObject": shown.old,
             "request": variables.request_of(review, resource, kind),
             "namespaceObject": None,
-            "authorizer": authorizer(access, review),
+            **authorizer.variables(access, review),
         }
         try:
             evaluation = compiled.Evaluation(self._compiled, values, variables.MATCH_BUDGET)
@@ -46,19 +46,7 @@ class Conditions:
         except CelError as error:
             if self._ignore:
                 return False
-            raise refused(review, str(error)) from None
-
-
-def refused(review: Review, says: str) -> Forbidden:
-    kind = review.resource.kind
-    label = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
-    details = {
-        **({"name": review.name} if review.name else {}),
-        **({"group": kind.group} if kind.group else {}),
-        "kind": kind.plural,
-    }
-    quoted = f' "{review.name}"' if review.name else ""
-    return Forbidden(f"{label}{quoted} is forbidden: {says}", details)
+            raise status.forbidden(review.resource.kind, review.name, str(error)) from None
 
 
 def judge(obj: Object, old: Object | None) -> list[Fault]:

@@ -44,6 +44,10 @@ from jindou.control.api.expressions.language.values import (
 
 CALL_LIMIT = 1_000_000
 LONGEST = 2.0  # seconds
+LONGEST_MESSAGE = 5 * 1024
+OUT_OF_BUDGET = (
+    "validation failed due to running out of cost budget, no further validation rules will be run"
+)
 TYPES = frozenset(
     {"bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "optional_type",
      "google.protobuf.Timestamp", "google.protobuf.Duration", *OPAQUE}
@@ -62,6 +66,12 @@ def evaluate(
     frame.glance = frame.left + 1
     frame.spend(0)
     return found, limit - frame.left
+
+
+def message_of(found: Any) -> str:
+    """What a messageExpression has come to; "" where that is no message."""
+    said = found.strip() if isinstance(found, str) else ""
+    return said if len(said) <= LONGEST_MESSAGE and "\n" not in said else ""
 
 
 def program(node: Node) -> Run:
