@@ -82,9 +82,9 @@ class Things:
             },
         }
 
-    def define(self) -> None:
+    def define(self, definition: Any = None) -> None:
         self.hooks["/convert"] = convert
-        self.api.make(DEFINITIONS, self.definition())
+        self.api.make(DEFINITIONS, definition or self.definition())
         end = time.monotonic() + PATIENCE
         while self.api.ask("GET", self.path("v2")).code != 200:
             assert time.monotonic() < end, "the kind is not served"
@@ -240,6 +240,41 @@ def test_71_conversions_are_judged(things: Things) -> None:
     service = {"service": {"name": "a", "namespace": "b"}}
     good = things.api.make(DEFINITIONS, things.definition(clientConfig=service), dryRun="All")
     assert good["spec"]["conversion"]["webhook"]["clientConfig"]["service"]["port"] == 443
+
+
+def test_71_what_selectors_look_at_is_of_the_version_that_is_asked_for(things: Things) -> None:
+    definition = things.definition()
+    one, two = definition["spec"]["versions"]
+    one["selectableFields"] = [{"jsonPath": ".spec.hostPort"}]
+    two["selectableFields"] = [{"jsonPath": ".spec.host"}]
+    things.define(definition)
+    api = things.api
+    for name, host_port in (("a", "h:1"), ("b", "i:2")):
+        api.make(things.path("v1"), things.thing("v1", name, hostPort=host_port))
+
+    def found(version: str, **query: str) -> list[str]:
+        listing = api.get(things.path(version), **query)
+        return [item["metadata"]["name"] for item in listing["items"]]
+
+    assert found("v1", fieldSelector="spec.hostPort=i:2") == ["b"]
+    assert found("v2", fieldSelector="spec.host=h") == ["a"]
+    assert found("v2", labelSelector="converted=yes") == ["a", "b"]
+    assert found("v1", labelSelector="converted=yes") == []
+    assert api.ask("GET", things.path("v2"), fieldSelector="spec.hostPort=i:2").code == 400
+    revision = api.get(things.path("v2"))["metadata"]["resourceVersion"]
+    with api.watch(
+        things.path("v2"), fieldSelector="spec.host=h", resourceVersion=revision
+    ) as watch:
+        for host_port in ("h:2", "h:3", "k:3"):
+            api.good("PATCH", things.path("v1", "b"), {"spec": {"hostPort": host_port}}, kind=MERGE)
+        api.good("DELETE", things.path("v1", "a"))
+        events = watch.take(4)
+    assert [(e["type"], e["object"]["spec"]) for e in events] == [
+        ("ADDED", {"host": "h", "port": "2"}), ("MODIFIED", {"host": "h", "port": "3"}),
+        ("DELETED", {"host": "h", "port": "3"}), ("DELETED", {"host": "h", "port": "1"}),
+    ]  # fmt: skip
+    with api.watch(things.path("v2"), fieldSelector="spec.host=k") as watch:
+        assert watch.next()["object"]["metadata"]["name"] == "b"
 
 
 def test_71_policies_read_parameters_and_objects_in_their_version(things: Things) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import orjson
 
+from jindou.control.api.engine import encoding
 from jindou.control.api.engine.selection import FactsCache, Selection
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.status import PageExpired
@@ -44,9 +45,36 @@ class Page(NamedTuple):
     remaining: int | None = None
 
 
+class Found(NamedTuple):
+    """What a list is chosen from, and as of when."""
+
+    items: Sequence[Stored]
+    revision: int
+    query: Query
+
+
 def read(
     store: Store, resource: Resource, selection: Selection, query: Query, facts: FactsCache
 ) -> Page:
+    return page_of(resource, found(store, resource, selection, query), selection, facts)
+
+
+async def read_converted(
+    store: Store, resource: Resource, selection: Selection, query: Query, facts: FactsCache
+) -> Page:
+    """The same, also where a webhook converts what selectors look at."""
+    all_ = found(store, resource, selection, query)
+    if selection.needs_facts:
+        await encoding.prepare(resource, *(stored.value for stored in all_.items))
+    return page_of(resource, all_, selection, facts)
+
+
+def page_of(resource: Resource, all_: Found, selection: Selection, facts: FactsCache) -> Page:
+    items = chosen(resource, all_.items, selection, facts)
+    return paged(resource, items, all_.revision, selection, all_.query)
+
+
+def found(store: Store, resource: Resource, selection: Selection, query: Query) -> Found:
     """Raises Expired, Timeout (a revision of the future), BadRequest and Invalid."""
     check(query)
     if query.revision == "0":
@@ -72,7 +100,7 @@ def read(
         items = as_of(store, prefix, revision, query, resource)
         if after:
             items = items[bisect_right(items, after, key=lambda stored: stored.key) :]
-    return paged(resource, chosen(resource, items, selection, facts), revision, selection, query)
+    return Found(items, revision, query)
 
 
 class Unreadable(CloudError):

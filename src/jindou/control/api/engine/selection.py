@@ -10,6 +10,7 @@ import contextlib
 import keyword
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from jindou.control.api.resources.jsonpath import find
 from jindou.control.api.resources.registry import EVERYWHERE, Resource
 from jindou.control.store import Stored
 from jindou.objects import selectors
-from jindou.objects.errors import BadRequest
+from jindou.objects.errors import BadRequest, CloudError
 
 MOST = 8192
 EMPTY: dict[str, str] = {}
@@ -95,7 +96,10 @@ def unknown(resource: Resource, path: str) -> BadRequest:
 
 
 def facts_of(resource: Resource, value: bytes) -> Facts:
-    """From kept bytes; only what selectors can ask for is decoded, where that is possible."""
+    """From kept bytes; only what selectors can ask for is decoded, where that is possible. What a
+    webhook converts has been prepared."""
+    if resource.conversion is not None:
+        value = encoding.served(resource, value)
     if value.startswith(encoding.head_of(resource.kind)):
         decode = reader(resource.selectable)
         if decode is not None:
@@ -166,13 +170,17 @@ class FactsCache:
     """The facts of the objects that selectors looked at last, by key and revision."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[tuple[str, int, str], Facts] = OrderedDict()
+        self._held: OrderedDict[tuple[str, int, str, str], Facts] = OrderedDict()
 
     def of(self, resource: Resource, stored: Stored) -> Facts:
-        key = (stored.key, stored.revision, resource.kind.group)
+        key = (stored.key, stored.revision, resource.kind.group, resource.kind.version)
         found = self._held.get(key)
         if found is None:
-            found = self._held[key] = facts_of(resource, stored.value)
+            try:
+                found = facts_of(resource, stored.value)
+            except CloudError:  # not converted, for those in this process who look at metadata only
+                return facts_of(replace(resource, conversion=None), stored.value)
+            self._held[key] = found
             if len(self._held) > MOST:
                 self._held.popitem(last=False)
         return found

@@ -206,14 +206,9 @@ class Engine:
         return await self._change(resource, namespace, name, wanted, call, part)
 
     async def patch(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        patch: patches.Patch,
-        call: Call,
-        part: str = "",
-    ) -> Written:
+        self, resource: Resource, namespace: str, name: str, patch: patches.Patch,
+        call: Call, part: str = "",
+    ) -> Written:  # fmt: skip
         patches.check(resource, patch.how)
         patches.check_options(patch, call)
         if patch.how == patches.APPLY:
@@ -377,7 +372,7 @@ class Engine:
         call: Call,
     ) -> lists.Page:
         """Delete all that a list shows; returns the list."""
-        page = self.page(resource, selection, query)
+        page = await lists.read_converted(self.store, resource, selection, query, self.facts)
         await self._removals.all_of(resource, page, options, call)
         return page
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from jindou.control.api.engine import encoding, lists
-from jindou.control.api.engine.selection import FactsCache, Selection
+from jindou.control.api.engine.selection import FactsCache, Selection, facts_of
 from jindou.control.api.resources.registry import Resource
 from jindou.control.store import Change, Store, Stored
 
@@ -26,6 +26,27 @@ class Told(NamedTuple):
     value: bytes  # the object, as kept
     revision: int
     memo: dict[Any, Any] | None
+    previous: bytes | None = None  # where it has changed
+
+
+def judged(resource: Resource, selection: Selection, told: Told) -> Told | None:
+    """The event as a selector sees it, which looks at objects that have been converted since."""
+
+    def seen(value: bytes | None) -> bool:
+        return value is not None and selection.matches(facts_of(resource, value))
+
+    now, was = seen(told.value), seen(told.previous)
+    if told.type == "DELETED":
+        return told if now else None
+    if now:
+        return told._replace(type="MODIFIED" if was else "ADDED")
+    return told._replace(type="DELETED", value=left(told)) if was else None
+
+
+def left(told: Told) -> bytes:
+    """What is told where an object is no longer selected: as it was when it last was."""
+    assert told.previous is not None
+    return encoding.with_revision(told.previous, told.revision)
 
 
 Tell = Callable[[Sequence[Told]], None]
@@ -165,7 +186,8 @@ class Watch:
             )
             if now:
                 assert value is not None
-                yield Told("MODIFIED" if was else "ADDED", value, change.revision, memo)
+                before = previous.value if was and previous is not None else None
+                yield Told("MODIFIED" if was else "ADDED", value, change.revision, memo, before)
             elif was:
                 assert previous is not None
                 yield Told(

@@ -251,9 +251,10 @@ class Requests:
         answer = read(route, request)
         return answer if isinstance(answer, (Response, Streamed, Upgraded)) else await answer
 
-    async def _list_converted(
-        self, route: Route, request: Request, page: lists.Page, form: Form
-    ) -> Answer:
+    async def _list_converted(self, route: Route, request: Request, form: Form) -> Answer:
+        selection, query = selection_of(route, request), list_query(request)
+        store, facts = self._engine.store, self._engine.facts
+        page = await lists.read_converted(store, route.resource, selection, query, facts)
         await encoding.prepare(route.resource, *(stored.value for stored in page.items))
         body = negotiation.of_page(route.resource, page, form)
         answer = self._documents.packed(request, body, headers_of(form))
@@ -261,9 +262,9 @@ class Requests:
 
     def _list(self, route: Route, request: Request) -> Answer | Awaitable[Answer]:
         form = included(accepted(request.headers.get("accept", "")), request)
-        page = self._engine.page(route.resource, selection_of(route, request), list_query(request))
         if route.resource.conversion is not None:
-            return self._list_converted(route, request, page, form)
+            return self._list_converted(route, request, form)
+        page = self._engine.page(route.resource, selection_of(route, request), list_query(request))
         body = negotiation.of_page(route.resource, page, form)
         return self._documents.packed(request, body, headers_of(form))
 

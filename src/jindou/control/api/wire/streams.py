@@ -11,13 +11,14 @@ from jindou.control.api import status
 from jindou.control.api.engine import encoding
 from jindou.control.api.engine.selection import Selection
 from jindou.control.api.engine.verbs import Engine
-from jindou.control.api.engine.watches import Start, Told
+from jindou.control.api.engine.watches import Start, Told, judged, left
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.wire import negotiation
 from jindou.control.api.wire.negotiation import Form
 from jindou.control.api.wire.waiting import reached
 from jindou.control.store import Change, Forgotten
 from jindou.objects.errors import CloudError, Timeout
+from jindou.objects.selectors import EVERYTHING
 from jindou.transport import Sink
 
 BOOKMARKS = 60.0  # seconds between them
@@ -48,6 +49,10 @@ class WatchStream:
         self._most = math.inf  # bytes that may wait for the client before it is let go
         self._told = -1  # the last revision that a bookmark has told
         self._timers: list[asyncio.TimerHandle] = []
+        self._choosing: Selection | None = None  # of events that are to be converted first
+        if resource.conversion is not None and selection.needs_facts:
+            self._choosing = selection
+            selection = selection._replace(labels=EVERYTHING, fields=())
         self._watch = engine.watch(resource, selection, self._tell)
         self._waiting: asyncio.Future[None] | None = None
         self._queue: list[Told | Callable[[], None]] = []
@@ -134,17 +139,28 @@ class WatchStream:
             while self._queue:
                 batch, self._queue = self._queue, []
                 told = [one for one in batch if isinstance(one, Told)]
-                await encoding.prepare(self._resource, *(one.value for one in told))
+                await encoding.prepare(self._resource, *self._needed(told))
                 for one in batch:
-                    if isinstance(one, Told):
-                        self._write([one])
-                    else:
+                    if not isinstance(one, Told):
                         one()
+                    elif (chosen := self._chosen(one)) is not None:
+                        self._write([chosen])
         except CloudError:  # as the original does: the client is to begin anew
             if self._sink is not None:
                 self._sink.close()
         finally:
             self._converting = None
+
+    def _needed(self, told: Sequence[Told]) -> list[bytes]:
+        """What has to be converted before these can be told."""
+        needed = [one.value for one in told]
+        for one in told if self._choosing is not None else ():
+            if one.previous is not None:
+                needed += [one.previous, left(one)]
+        return needed
+
+    def _chosen(self, told: Told) -> Told | None:
+        return told if self._choosing is None else judged(self._resource, self._choosing, told)
 
     def _write(self, told: Sequence[Told]) -> None:
         sink = self._sink
