@@ -23,7 +23,8 @@ from jindou.client.refusals import error_of
 from jindou.client.streams import Pieces, WebSocket, handshake
 from jindou.objects.errors import CloudError, Unavailable
 from jindou.objects.kinds import Kind, Object, Ref
-from jindou.transport.client import ClientResponse, Pool
+from jindou.transport.client import Pool
+from jindou.transport.exchange import ClientResponse
 from jindou.transport.tls import client_context
 
 JSON = "application/json"

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from jindou.objects.errors import Unavailable
 from jindou.transport import Duplex
-from jindou.transport.client import ClientResponse
+from jindou.transport.exchange import ClientResponse
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 PROTOCOLS = {"portforward": "v4.channel.k8s.io"}

@@ -24,7 +24,8 @@ import orjson
 from jindou.control.store import Store
 from jindou.objects.errors import CloudError, NotFound, Unavailable
 from jindou.objects.kinds import SERVICE, Object
-from jindou.transport.client import ClientResponse, Pool
+from jindou.transport.client import Pool
+from jindou.transport.exchange import ClientResponse
 
 LARGEST = 64 * 1024 * 1024
 SLICES = "discovery.k8s.io/endpointslices/"

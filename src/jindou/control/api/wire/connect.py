@@ -35,7 +35,8 @@ from jindou.objects.errors import (
 )
 from jindou.objects.kinds import NODE, POD, SERVICE, Kind, Object
 from jindou.transport import Answer, Request, Response
-from jindou.transport.client import ClientResponse, Pool
+from jindou.transport.client import Pool
+from jindou.transport.exchange import ClientResponse
 from jindou.transport.tls import client_context
 
 Query = Mapping[str, Sequence[str]]

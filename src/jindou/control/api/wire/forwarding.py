@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Any, Protocol
 
 from jindou.transport import Answer, Duplex, Request, Response, Sink, Streamed, Upgraded
-from jindou.transport.client import ClientResponse, Pool, Wire
+from jindou.transport.client import Pool
+from jindou.transport.exchange import ClientResponse, Wire
 
 HOP_BY_HOP = frozenset(
     {

@@ -27,7 +27,8 @@ from jindou.machine.images.content import manifests
 from jindou.machine.images.content.blobs import LARGEST_DOCUMENT
 from jindou.machine.images.content.manifests import Descriptor
 from jindou.machine.images.references import HUB, Reference, is_digest
-from jindou.transport.client import ClientResponse, Pool
+from jindou.transport.client import Pool
+from jindou.transport.exchange import ClientResponse
 
 ATTEMPTS = 5
 FIRST_ATTEMPTS = 2  # where the registry has never answered
