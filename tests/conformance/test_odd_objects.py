@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.wire import JSON, Api
+from tests.conformance.wire import JSON, JSON_PATCH, MERGE, Api
 from tests.faults.seeds import seed
 
 PERCENT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
@@ -116,3 +116,23 @@ def test_19_a_subject_without_a_namespace_in_a_table(api: Api, ns: str) -> None:
     api.make(bindings, body)
     table = api.get(f"{bindings}/z", accept="application/json;as=Table;v=v1;g=meta.k8s.io")
     assert table["rows"][0]["cells"][5] == "/x"
+
+
+SPEC_OF_SCALE = "json: cannot unmarshal string into Go struct field Scale.spec of type v1.ScaleSpec"
+
+
+def test_38_a_scale_that_is_none(api: Api, ns: str) -> None:
+    made = {"metadata": {"name": "z"}, **seed("apps/v1", "Deployment")}
+    made["spec"]["replicas"] = 1
+    api.make(place(DEPLOYMENT, ns), made)
+    path = f"{place(DEPLOYMENT, ns)}/z/scale"
+    put = api.ask("PUT", path, {"metadata": {"name": "z"}, "spec": "x"})
+    assert (put.code, put.message) == (
+        400,
+        f'Scale in version "v1" cannot be handled as a Scale: {SPEC_OF_SCALE}',
+    )
+    for body in ({"spec": "x"}, {"spec": []}, {"spec": {"replicas": 2**40}}):
+        assert api.ask("PATCH", path, body, kind=MERGE).code == 422
+    whole = [{"op": "replace", "path": "/spec", "value": 1}]
+    assert api.ask("PATCH", path, whole, kind=JSON_PATCH).code == 422
+    assert api.get(path)["spec"] == {"replicas": 1}

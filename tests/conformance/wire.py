@@ -206,8 +206,9 @@ class Api:
         """What each request says of who asks; nothing where a certificate does."""
         return [*self._headers.items(), *self._more()]
 
-    def raw(self) -> ssl.SSLSocket:
+    def raw(self, protocol: str = "http/1.1") -> ssl.SSLSocket:
         """A TLS connection without HTTP."""
+        self._context.set_alpn_protocols([protocol])
         plain = socket.create_connection((self.url.hostname, self.url.port), PATIENCE)
         return self._context.wrap_socket(plain, server_hostname=self.url.hostname)
 

@@ -26,9 +26,10 @@ from tests.faults.test_histories import come_back
 pytestmark = pytest.mark.slow
 COUNT = int(os.environ.get("FUZZ_REQUESTS", "100000"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
-CLIENTS = 2  # processes: making a request costs about as much as answering it
+CLIENTS = 2  # processes
+PIPES = 12  # connections of each: writes of one connection wait for the disk one after another
 ROUNDS = 5
-AT_ONCE = 24
+AT_ONCE = 16
 ENTRY = re.compile(r"\n(?=\d{4}-)")
 GROWTH = 60  # MB that the second half of all requests may add: the history that watches can ask for
 KINDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -60,28 +61,36 @@ class Pipe:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._socket: ssl.SSLSocket | None = None
+        self._due: list[bytes] = []
 
-    def ask(self, requests: list[bytes]) -> list[Answer]:
-        """What follows a request that ended the connection is sent again."""
-        answers: list[Answer] = []
-        while len(answers) < len(requests):
-            got = self._some(requests[len(answers) :])
-            assert got, f"no answer to {requests[len(answers)]!r}"
-            answers += got
-        return answers
-
-    def _some(self, requests: list[bytes]) -> list[Answer]:
+    def send(self, requests: list[bytes]) -> None:
+        self._due = requests
         if self._socket is None:
             self._socket = self._api.raw()
-        answers = Answers()
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             self._socket.sendall(b"".join(requests))
-            while len(answers.found) < len(requests) and not answers.ended:
+
+    def read(self) -> list[tuple[bytes, Answer]]:
+        """Each request and its answer. What follows one that ended the connection is sent again."""
+        found: list[tuple[bytes, Answer]] = []
+        while True:
+            got = self._some()
+            found += zip(self._due, got)
+            if len(got) == len(self._due):
+                return found
+            assert got, f"no answer to {self._due[0]!r}"
+            self.send(self._due[len(got) :])
+
+    def _some(self) -> list[Answer]:
+        assert self._socket is not None
+        answers = Answers()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            while len(answers.found) < len(self._due) and not answers.ended:
                 data = self._socket.recv(1 << 18)
                 if not data:
                     break
                 answers.feed(data)
-        if len(answers.found) < len(requests) or answers.ended:
+        if len(answers.found) < len(self._due) or answers.ended:
             self.close()
         return answers.found
 
@@ -145,15 +154,18 @@ class Outcome(NamedTuple):
 def sent(kubeconfig: str, seed: int, count: int) -> Outcome:
     """What became of so many requests, in a process of its own."""
     api = Api.of_kubeconfig(kubeconfig)
-    corpus, pipe = Corpus(api, seed), Pipe(api)
+    corpus, pipes = Corpus(api, seed), [Pipe(api) for _ in range(PIPES)]
     outcome = Outcome(Counter(), [])
-    for _ in range(count // AT_ONCE):
-        requests = [corpus.request() for _ in range(AT_ONCE)]
-        for request, answer in zip(requests, pipe.ask(requests)):
-            outcome.codes[answer.code] += 1
-            if answer.code >= 500 and not LIKEWISE.search(answer.body):
-                outcome.failed.append((request, answer))
-    pipe.close()
+    for _ in range(count // AT_ONCE // PIPES):
+        for pipe in pipes:
+            pipe.send([corpus.request() for _ in range(AT_ONCE)])
+        for pipe in pipes:
+            for request, answer in pipe.read():
+                outcome.codes[answer.code] += 1
+                if answer.code >= 500 and not LIKEWISE.search(answer.body):
+                    outcome.failed.append((request, answer))
+    for pipe in pipes:
+        pipe.close()
     api.close()
     return outcome
 

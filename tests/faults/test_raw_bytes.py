@@ -90,7 +90,7 @@ def read(found: bytes) -> list[int]:
     return [answer.code for answer in answers.found]
 
 
-def together(api: Api, requests: Iterable[bytes]) -> list[bytes]:
+def together(api: Api, requests: Iterable[bytes], quiet: float = QUIET) -> list[bytes]:
     """What comes back to each, on its own connection, which we end when nobody has more to say."""
     found: dict[ssl.SSLSocket, bytes] = {}
     with selectors.DefaultSelector() as waiting:
@@ -101,7 +101,7 @@ def together(api: Api, requests: Iterable[bytes]) -> list[bytes]:
             found[connection] = b""
             waiting.register(connection, selectors.EVENT_READ)
         while waiting.get_map():
-            ready = waiting.select(QUIET)
+            ready = waiting.select(quiet)
             for key, _ in ready:
                 connection = key.fileobj
                 assert isinstance(connection, ssl.SSLSocket)

@@ -136,6 +136,21 @@ def test_nothing_is_asked_or_answered_after_the_last_answer(data):
     on_server(at_once, scenario)
 
 
+def test_a_refusal_waits_for_the_answers_before_it():
+    async def later(request):
+        await asyncio.sleep(0)
+        return Response(200, request.path.encode())
+
+    async def scenario(port, server):
+        good = b"".join(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % n for n in (1, 2))
+        answer = await raw(port, good + b"GET / HTTP/1.1\r\nA b: c\r\n\r\n" + good)
+        assert [line for line in answer.split(b"\r\n") if line[:1] in (b"/", b"H")] == [
+            b"HTTP/1.1 200 OK", b"/1HTTP/1.1 200 OK", b"/2HTTP/1.1 400 Bad Request",
+        ]  # fmt: skip
+
+    on_server(later, scenario)
+
+
 def test_requests_may_arrive_byte_by_byte():
     async def scenario(port, server):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -176,6 +176,7 @@ class Connection(asyncio.Protocol):
         self._drained: list[asyncio.Future[None]] = []
         self._paused = False
         self._eof = self._tls = self._lingering = False
+        self._refusal: tuple[int, str] | None = None  # due after the answers before it
         self._over = False  # the last answer is given, and whatever follows is nobody's
         self.deadline = 0.0
 
@@ -417,6 +418,8 @@ class Connection(asyncio.Protocol):
             self._end()
         elif self._waiting:
             self._handle(*self._waiting.pop(0))
+        elif self._refusal is not None:
+            self._refuse(*self._refusal)
         elif self._eof:
             self.transport.close()
         else:
@@ -437,6 +440,9 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, why: str) -> None:
         if self.transport is not None and not self.transport.is_closing():
+            if self._answering is not None and self._request is None and self._sink is None:
+                self._refusal, self._lingering = (status, why), True
+                return
             body = f"{why}\n".encode()
             if self._answering is None and self._request is None and not self._over:
                 self.transport.write(

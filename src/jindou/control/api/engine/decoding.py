@@ -31,7 +31,11 @@ MOST_NODES = 1_000_000
 TOLD = 4096  # characters of a body, in a refusal
 SPACE = b" \t\r\n"
 DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
-POSTED = {"Binding": "io.k8s.api.core.v1.Binding", "Eviction": "io.k8s.api.policy.v1.Eviction"}
+PARTS = {
+    "Binding": "io.k8s.api.core.v1.Binding",
+    "Eviction": "io.k8s.api.policy.v1.Eviction",
+    "Scale": "io.k8s.api.autoscaling.v1.Scale",
+}
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -188,9 +192,13 @@ def _unfit(resource: Resource, says: str) -> str:
     return f'{kind.name} in version "{kind.version}" cannot be handled as a {kind.name}: {says}'
 
 
-def check_type(kind: str, version: str, obj: Object) -> None:
-    """Of what is posted to a subresource and not kept. Raises BadRequest where a value is of the wrong type."""
-    if wrong := unfit(type_named(POSTED[kind]), obj):
+def check_type(kind: str, version: str, obj: Any) -> None:
+    """Of what is sent to a subresource and not kept. Raises BadRequest where a value is of the wrong type."""
+    if not isinstance(obj, dict):
+        raise BadRequest(
+            f"couldn't get version/kind; json parse error: expected an object of kind {kind}"
+        )
+    if wrong := unfit(type_named(PARTS[kind]), obj):
         raise BadRequest(f'{kind} in version "{version}" cannot be handled as a {kind}: {wrong}')
 
 

@@ -10,6 +10,7 @@ from jindou.control.api import status
 from jindou.control.api.changes import apply as managed
 from jindou.control.api.changes import json_patch, strategic
 from jindou.control.api.engine.calls import Call, wrong_option
+from jindou.control.api.engine.decoding import check_type
 from jindou.control.api.engine.writes import now
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
@@ -116,6 +117,15 @@ def patched(resource: Resource, obj: Object, patch: Patch) -> Object:
         check_name(result, obj["metadata"]["name"])
     found: Object = result
     return found
+
+
+def scale_patched(resource: Resource, scale: Object, patch: Patch) -> Object:
+    new = patched(resource, scale, patch)
+    try:
+        check_type("Scale", "v1", new)
+    except BadRequest as error:
+        raise unfit(new, error) from None
+    return new
 
 
 def unfit(new: Object, error: BadRequest) -> CloudError:

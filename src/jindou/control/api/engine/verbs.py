@@ -26,7 +26,7 @@ from jindou.control.api.engine import (
 )
 from jindou.control.api.engine.calls import Call, DeleteOptions
 from jindou.control.api.engine.commits import Commits, Deleted, Written, unconditional
-from jindou.control.api.engine.decoding import check_kind, fit
+from jindou.control.api.engine.decoding import check_kind, check_type, fit
 from jindou.control.api.engine.places import Places
 from jindou.control.api.engine.removals import Removals
 from jindou.control.api.engine.selection import FactsCache, Selection
@@ -197,6 +197,8 @@ class Engine:
             fit(resource, obj, call, odd or [])
             patches.check_name(obj, name)
             writes.place(resource, obj, namespace, name)
+        else:
+            check_type("Scale", "v1", obj)
         free = unconditional(resource) or part == "scale"
 
         def wanted(old: Object) -> tuple[Object, bool]:
@@ -217,7 +219,7 @@ class Engine:
 
         def wanted(old: Object) -> tuple[Object, bool]:
             if part == "scale":
-                scale = patches.patched(resource, scales.scale_of(resource, old), patch)
+                scale = patches.scale_patched(resource, scales.scale_of(resource, old), patch)
                 new = scales.scaled(resource, old, scale)
             else:
                 new = patches.patched(resource, old, patch)
