@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -534,6 +535,42 @@ def test_74_autoscalers_of_both_versions_are_the_same(api: Api, ns: str) -> None
     ]
     api.good("PATCH", path("v2", "a"), {"spec": {"maxReplicas": 7}}, kind=MERGE)
     assert api.get(path("v1", "a"))["spec"]["maxReplicas"] == 7
+
+
+def test_74_what_the_old_autoscaler_can_not_say_is_in_annotations(api: Api, ns: str) -> None:
+    new = f"/apis/autoscaling/v2/namespaces/{ns}/horizontalpodautoscalers"
+    old = new.replace("/v2/", "/v1/", 1)
+    rps = {"name": "rps", "selector": {"matchLabels": {"a": "b"}}}
+    metrics = [
+        {"type": "Resource", "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 50}}},
+        {"type": "Pods", "pods": {"metric": rps, "target": {"type": "AverageValue", "averageValue": "5"}}},
+        {"type": "External", "external": {"metric": rps, "target": {"type": "Value", "value": "7"}}},
+        {"type": "Object", "object": {
+            "describedObject": {"kind": "Service", "name": "s", "apiVersion": "v1"}, "metric": {"name": "rps"},
+            "target": {"type": "AverageValue", "averageValue": "9"},
+        }},
+    ]  # fmt: skip
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
+    spec = {"maxReplicas": 3, "scaleTargetRef": target, "metrics": metrics, "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}}}  # fmt: skip
+    made = api.make(new, {"metadata": {"name": "a"}, "spec": spec})
+    shown = api.get(f"{old}/a")
+    notes = {key.rpartition("/")[2]: json.loads(text) for key, text in shown["metadata"]["annotations"].items()}  # fmt: skip
+    assert notes["metrics"] == [
+        {"type": "Resource", "resource": {"name": "memory", "targetAverageUtilization": 50}},
+        {"type": "Pods", "pods": {"metricName": "rps", "targetAverageValue": "5", "selector": rps["selector"]}},
+        {"type": "External", "external": {"metricName": "rps", "metricSelector": rps["selector"], "targetValue": "7"}},
+        {"type": "Object", "object": {
+            "target": {"kind": "Service", "name": "s", "apiVersion": "v1"}, "metricName": "rps",
+            "targetValue": "0", "averageValue": "9",
+        }},
+    ]  # fmt: skip
+    down = notes["behavior"]["ScaleDown"]
+    assert (down["StabilizationWindowSeconds"], down["Tolerance"]) == (5, None)
+    assert down["Policies"] == [{"Type": "Percent", "Value": 100, "PeriodSeconds": 15}]
+    assert "targetCPUUtilizationPercentage" not in shown["spec"]
+    del shown["metadata"]["resourceVersion"]
+    api.good("PUT", f"{old}/a", shown)
+    assert api.get(f"{new}/a")["spec"] == made["spec"]
 
 
 def test_74_events_of_both_groups_are_the_same(api: Api, ns: str) -> None:

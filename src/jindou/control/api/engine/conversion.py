@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from jindou.control.api.engine import autoscaler_notes as notes_of
 from jindou.control.api.resources.registry import Resource
 from jindou.objects.kinds import Object
 
@@ -91,9 +92,13 @@ def autoscaler_from_v2(obj: Object) -> Object:
     for metric in current:
         if (used := _cpu(metric, "current")) is not None:
             status["currentCPUUtilizationPercentage"] = used
+    status = {"currentReplicas": 0, "desiredReplicas": 0, **status}
     kept: dict[str, Any] = {
-        "metrics": others, "behavior": behavior, "conditions": status.pop("conditions", None), "currentMetrics": current,
-    }  # fmt: skip
+        "metrics": [notes_of.old_metric(m, "target") for m in others],
+        "behavior": behavior and notes_of.old_behavior(behavior),
+        "conditions": status.pop("conditions", None),
+        "currentMetrics": [notes_of.old_metric(m, "current") for m in current],
+    }
     notes |= {HELD[name]: orjson.dumps(held).decode() for name, held in kept.items() if held}
     if notes:
         meta["annotations"] = notes
@@ -112,20 +117,29 @@ def autoscaler_to_v2(obj: Object) -> Object:
     held = {name: _told(notes.pop(key)) for name, key in HELD.items() if key in notes}
     held = {name: value for name, value in held.items() if value is not None}
     target = spec.pop("targetCPUUtilizationPercentage", None)
-    metrics = list(held.get("metrics") or ())
+    metrics = [notes_of.new_metric(m, "target") for m in listed(held.get("metrics"))]
     if target is not None:
         wanted = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": target}}
         metrics.append({"type": "Resource", "resource": wanted})
     if metrics:
         spec["metrics"] = metrics
     if "behavior" in held:
-        spec["behavior"] = held["behavior"]
+        spec["behavior"] = notes_of.new_behavior(held["behavior"])
     status.pop("currentCPUUtilizationPercentage", None)
-    status |= {name: held[name] for name in ("conditions", "currentMetrics") if name in held}
+    if not status.get("currentReplicas"):
+        status.pop("currentReplicas", None)
+    if "conditions" in held:
+        status["conditions"] = held["conditions"]
+    if told := listed(held.get("currentMetrics")):
+        status["currentMetrics"] = [notes_of.new_metric(m, "current") for m in told]
     meta.pop("annotations", None)
     if notes:
         meta["annotations"] = notes
     return {**obj, "metadata": meta, "spec": spec, **({"status": status} if status else {})}
+
+
+def listed(held: Any) -> list[Object]:
+    return [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
 
 
 def _told(note: Any) -> Any:

@@ -127,10 +127,14 @@ def storage_class(obj: Object) -> None:
     fill(obj, reclaimPolicy="Delete", volumeBindingMode="Immediate")
 
 
+OTHER_METRICS = "autoscaling.alpha.kubernetes.io/metrics"  # than one of CPU, in v1
+
+
 def autoscaler(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     fill(spec, minReplicas=1)
-    if obj.get("apiVersion") == "autoscaling/v1":
+    notes = (obj.get("metadata") or {}).get("annotations") or {}
+    if obj.get("apiVersion") == "autoscaling/v1" and OTHER_METRICS not in notes:
         fill(spec, targetCPUUtilizationPercentage=80)
     if (behavior := spec.get("behavior")) is not None:
         pods = {"type": "Pods", "value": 4, "periodSeconds": 15}
