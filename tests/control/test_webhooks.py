@@ -172,11 +172,25 @@ def answered(**response: Any) -> Object:
         (answered(patch="e30x", patchType="JSONPatch"), "undecodable patch"),
         (answered(patch="W3sib3AiOiJ4In1d", patchType="Merge"), 'unsupported patch type "Merge"'),
         ([], "couldn't get version/kind"),
+        (answered(allowed="true"), "response.allowed"),
+        (answered(warnings=5), "response.warnings"),
+        (answered(warnings=[5]), "response.warnings"),
+        (answered(auditAnnotations={"a": 1}), "response.auditAnnotations"),
+        (answered(status="no"), "response.status"),
+        (answered(status={"code": "403"}), "response.code"),
+        (answered(status={"code": True}), "response.code"),
+        (answered(status={"details": "x"}), "response.details"),
     ],
 )  # fmt: skip
 def test_answers_that_are_none(answer: Any, says: str) -> None:
     with pytest.raises(reviews.Wrong, match=says.replace("(", r"\(")):
         reviews.verdict(answer, "u", "v1", mutating=True)
+
+
+@pytest.mark.parametrize("patch", [[5], ["x"], [None], [{}], [{"op": "add"}], [{"op": "x", "path": "/a"}], {"op": "x"}])  # fmt: skip
+def test_a_patch_that_is_none_does_not_fit(patch: Any) -> None:
+    with pytest.raises(reviews.Unfit):
+        reviews.patched({"a": 1}, patch)
 
 
 def test_an_empty_patch_changes_nothing() -> None:
@@ -279,6 +293,66 @@ def test_what_is_asked_for_now_is_never_what_is_let_go(tmp_path: Path) -> None:
             own.close()
 
     on_api(scenario)
+
+
+def test_what_waits_for_the_rest_is_not_let_go_in_between(tmp_path: Path) -> None:
+    """Of two lists the one needs much time, and the other all the room, in between."""
+
+    async def scenario(api: Api) -> None:
+        with Hooks(tmp_path) as hooks:
+            hooks["/convert"] = convert
+            own = clients.Clients(api.store)
+            made = conversion.Conversion(definition(hooks), own, room=100)
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            await api.ask("POST", path, definition(hooks))
+            resource = api.server.registry.of(THINGS)
+            here, slow, other = (
+                orjson.dumps(
+                    {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": name}}
+                )
+                for name in ("here", "slow", "other")
+            )
+            await made.prepare(resource, [here])
+            asked, go_on = threading.Event(), threading.Event()
+
+            def wait(review: Any) -> Any:
+                if review["request"]["objects"][0]["metadata"]["name"] == "slow":
+                    asked.set()
+                    go_on.wait(10)
+                return convert(review)
+
+            hooks["/convert"] = wait
+            both = asyncio.create_task(made.prepare(resource, [here, slow]))
+            await asyncio.to_thread(asked.wait, 10)
+            await made.prepare(resource, [other])
+            go_on.set()
+            await both
+            for value in (here, slow):
+                assert b"example.com/v2" in made.found(resource, value)
+            own.close()
+
+    on_api(scenario)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"result": "Success", "convertedObjects": []},
+        {"result": {"status": "Success"}, "convertedObjects": 5},
+        {"result": {"status": "Failed"}},
+        "no",
+    ],
+)
+def test_conversions_that_are_none(response: Any) -> None:
+    if isinstance(response, dict):
+        response["uid"] = "u"
+    answer = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "ConversionReview",
+        "response": response,
+    }
+    with pytest.raises(ValueError):
+        conversion.converted(answer, "u", "v1")
 
 
 def test_an_error_without_a_reason_has_none_on_the_wire() -> None:

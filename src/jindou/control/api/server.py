@@ -110,7 +110,8 @@ class ApiServer:
         self._checks = TypeChecks(self.engine, self.registry)
         for prefix in (policies.POLICIES, policies.BINDINGS):
             self.engine.extend(prefix, policies.judge, lambda _: None)
-        for place, part in webhooks.parts(store, self.registry, self.access, self._webhooks):
+        self._hooks = webhooks.parts(store, self.registry, self.access, self._webhooks)
+        for place, part in self._hooks:
             part.start(self.engine.chain, place)
             self.engine.extend(part.prefix, conditions.judge, lambda _: None)
         address = f"{settings.api_address}:{settings.api_port}"
@@ -166,6 +167,8 @@ class ApiServer:
         for judge in self._judges:
             judge.close()
         self._connect.close()
+        for _, part in self._hooks:
+            part.close()
         self._webhooks.close()
         self._policies.close()
         self._mutations.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -105,6 +105,7 @@ class Webhooks:
         self._hooks: list[Hook] = []
         self._wished: dict[tuple[str, str, Kind, str], Resource | None] = {}
         self._chain: Chain | None = None
+        self._stop: Callable[[], None] = lambda: None
 
     @property
     def prefix(self) -> str:
@@ -117,8 +118,11 @@ class Webhooks:
             self._put(orjson.loads(stored.value))
         chain.plug(place, self, active=False)
         self._ready()
-        self._store.watch(self.prefix, listing.revision, self._deliver)
+        self._stop = self._store.watch(self.prefix, listing.revision, self._deliver)
         self._registry.on_change(self._redefined)
+
+    def close(self) -> None:
+        self._stop()
 
     def _redefined(self) -> None:
         """There are other kinds than before."""

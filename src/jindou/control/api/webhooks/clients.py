@@ -99,15 +99,9 @@ class Clients:
         url = told
         if target.service:
             place = endpoint(self._store, target.namespace, target.service, target.port)
-            url = f"https://{place}{told[len('https://') :].partition('/')[1]}"
-            url += told[len("https://") :].partition("/")[2]
+            url = f"https://{place}/{told.split('/', 3)[3]}"
         pool = self.pool(target.authority, target.server_name)
-        try:
-            return await pool.request("POST", url, HEADERS, body, timeout=None)
-        except (ConnectionRefusedError, ssl.SSLError):
-            raise
-        except ConnectionError:  # it had been kept too long: once more, over another
-            return await pool.request("POST", url, HEADERS, body, timeout=None)
+        return await pool.request("POST", url, HEADERS, body, timeout=None, repeatable=True)
 
     def pool(self, authority: str, server_name: str) -> Pool:
         key = hashlib.sha256(authority.encode()).hexdigest(), server_name

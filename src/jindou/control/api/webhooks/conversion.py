@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from jindou.control.api import depth
 from jindou.control.api.engine.encoding import dumps, ordered
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import apply_defaults, unknown_fields
@@ -28,6 +29,8 @@ VERSIONS = ("v1", "v1beta1")
 GROUP = "apiextensions.k8s.io"
 TIMEOUT = 30.0
 ROOM = 64 * 1024 * 1024  # bytes of converted objects that are kept, for one definition
+
+Key = tuple[bytes, str]  # what is stored, and the version that is wanted
 
 
 class Refused(CloudError):
@@ -44,39 +47,42 @@ class Conversion:
         self._target: Target = target_of(held["clientConfig"])
         self._versions = list(held.get("conversionReviewVersions") or ())
         self._clients = clients
-        self._kept: OrderedDict[tuple[bytes, str], bytes] = OrderedDict()
+        self._kept: OrderedDict[Key, bytes] = OrderedDict()
         self._size = 0
         self._room = room
 
     async def prepare(self, resource: Resource, values: Iterable[bytes]) -> None:
         """Convert what is stored in other versions to that of `resource`. Raises InternalError."""
         wanted = resource.kind.api_version
-        missing, needed = [], set()
+        ready: dict[Key, bytes] = {}
+        missing = []
         for value in values:
             key = value, wanted
-            needed.add(key)
-            if key in self._kept:
-                self._kept.move_to_end(key)
+            if (kept := self._kept.get(key)) is not None:
+                ready[key] = kept
             elif not value.startswith(b'{"apiVersion":"%b",' % wanted.encode()):
                 missing.append(value)
-        if not missing:
-            return
-        try:
-            found = await self.convert([orjson.loads(value) for value in missing], wanted)
-        except Refused as error:
-            says = error.message
-            told = {"causes": [{"message": says}]}
-            raise InternalError(f"Internal error occurred: {says}", told) from None
-        self._make_room(needed)
-        for value, obj in zip(missing, found, strict=True):
-            unknown_fields(resource.schema, obj, drop=True)
-            apply_defaults(resource.schema, obj)
-            if (value, wanted) not in self._kept:
-                kept = self._kept[value, wanted] = dumps(ordered(resource.kind, obj))
-                self._size += len(kept) + len(value)
+        if missing:
+            try:
+                found = await self.convert([orjson.loads(value) for value in missing], wanted)
+            except CloudError as error:
+                says = error.message
+                told = {"causes": [{"message": says}]}
+                raise InternalError(f"Internal error occurred: {says}", told) from None
+            for value, obj in zip(missing, found, strict=True):
+                unknown_fields(resource.schema, obj, drop=True)
+                apply_defaults(resource.schema, obj)
+                ready[value, wanted] = dumps(ordered(resource.kind, obj))
+        self._keep(ready)
 
-    def _make_room(self, needed: set[tuple[bytes, str]]) -> None:
-        while self._size > self._room and self._kept and next(iter(self._kept)) not in needed:
+    def _keep(self, ready: Mapping[Key, bytes]) -> None:
+        """What is asked for now is the last that is let go."""
+        for key, kept in ready.items():
+            if key not in self._kept:
+                self._kept[key] = kept
+                self._size += len(kept) + len(key[0])
+            self._kept.move_to_end(key)
+        while self._size > self._room and next(iter(self._kept)) not in ready:
             (value, _), kept = self._kept.popitem(last=False)
             self._size -= len(kept) + len(value)
 
@@ -103,7 +109,7 @@ class Conversion:
         if not version:
             raise Refused("no supported conversion review versions")
         try:
-            body = orjson.dumps(question(uid, version, objects, wanted))
+            body = depth.dumps(question(uid, version, objects, wanted))
             answer = await self._clients.post(self._target, body, TIMEOUT)
             found = converted(answer, uid, version)
         except (CallFailed, ValueError) as error:
@@ -147,11 +153,13 @@ def converted(answer: Any, uid: str, version: str) -> list[Any]:
         raise ValueError("no response provided")
     if version == "v1" and response.get("uid", "") != uid:
         raise ValueError(f'expected response.uid="{uid}", got "{response.get("uid", "")}"')
-    result = response.get("result") or {}
+    result, found = response.get("result") or {}, response.get("convertedObjects") or []
+    if not isinstance(result, dict) or not isinstance(found, list):
+        raise ValueError("couldn't get version/kind; json parse error")
     if result.get("status") != "Success":
         says = f"response.result.status was '{result.get('status', '')}', not 'Success'"
         raise ValueError(result.get("message") or says)
-    return list(response.get("convertedObjects") or ())
+    return found
 
 
 def checked(before: Object, after: Any, index: int, wanted: str) -> Object:

@@ -22,6 +22,14 @@ from jindou.objects.kinds import Kind, Object
 GROUP = "admission.k8s.io"
 VERSIONS = ("v1", "v1beta1")
 JSON_PATCH = "JSONPatch"
+Types = dict[str, tuple[type, type | None]]  # of a field, and of what it holds
+RESPONSE: Types = {
+    "allowed": (bool, None), "status": (dict, None), "patchType": (str, None), "warnings": (list, str),
+    "auditAnnotations": (dict, str),
+}  # fmt: skip
+STATUS: Types = {
+    "message": (str, None), "reason": (str, None), "code": (int, None), "details": (dict, None),
+}  # fmt: skip
 
 
 class Wrong(Exception):
@@ -109,6 +117,7 @@ def verdict(answer: Any, uid: str, version: str, *, mutating: bool) -> Verdict:
     response = answer.get("response") if isinstance(answer, dict) else None
     if not isinstance(response, dict):
         raise _invalid("webhook response was absent")
+    _check_types(response)
     patch, how = response.get("patch"), response.get("patchType")
     if version == "v1":
         if response.get("uid", "") != uid:
@@ -132,11 +141,26 @@ def verdict(answer: Any, uid: str, version: str, *, mutating: bool) -> Verdict:
         raise Wrong(f'unsupported patch type "{how}"')
     return Verdict(
         response.get("allowed") is True,
-        response.get("status") if isinstance(response.get("status"), dict) else None,
+        response.get("status"),
         changes,
-        [str(text) for text in response.get("warnings") or ()],
-        {str(k): str(v) for k, v in (response.get("auditAnnotations") or {}).items()},
+        list(response.get("warnings") or ()),
+        dict(response.get("auditAnnotations") or {}),
     )
+
+
+def _check_types(response: Object) -> None:
+    """What can't be an AdmissionResponse is not guessed at."""
+    for holder, fields in ((response, RESPONSE), (response.get("status") or {}, STATUS)):
+        for field, (kind, inner) in fields.items():
+            held = holder.get(field)
+            if held is None:
+                continue
+            parts = list(held.values()) if isinstance(held, dict) else held
+            right = isinstance(held, kind) and (kind is bool or not isinstance(held, bool))
+            if not right or (inner is not None and not all(isinstance(p, inner) for p in parts)):
+                raise Wrong(
+                    f"failed to call webhook: json: cannot unmarshal into Go struct field AdmissionReview.response.{field}"
+                )
 
 
 def _check_kind(answer: Any, version: str) -> None:
@@ -187,6 +211,8 @@ class Unfit(Exception):
 
 
 def _why_not(operation: Any, error: CloudError) -> str:
+    if not isinstance(operation, dict):
+        return error.message
     name, path = operation.get("op"), operation.get("path")
     last = str(path).rpartition("/")[2]
     return {
