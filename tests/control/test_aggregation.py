@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,12 +18,13 @@ from jindou.control.api.access.guard import Asked, User
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.aggregation import documents, objects
 from jindou.control.api.aggregation.questions import asked_of
-from jindou.control.api.aggregation.ways import headers_of
+from jindou.control.api.aggregation.ways import Ways, headers_of
 from jindou.control.api.server import ApiServer
 from jindou.control.api.webhooks.clients import SERVICE_NAME, SLICES
 from jindou.control.store.memory import MemoryStore
 from jindou.objects.kinds import Object
 from jindou.settings import Settings
+from jindou.transport import Peer
 from jindou.transport.server import listening, serve
 from jindou.transport.tls import server_context
 from tests.behind import Behind
@@ -173,6 +175,45 @@ def test_who_asks_travels_in_headers() -> None:
     ]  # fmt: skip
 
 
+def test_names_of_any_writing_are_bytes_in_headers() -> None:
+    (told,) = headers_of(User("王小明", ()))
+    assert told[1].encode("latin-1").decode() == "王小明"
+
+
+def test_who_can_not_be_told_in_a_header_is_answered(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        with Behind(tmp_path, GROUP, "s.default.svc") as behind:
+            await lead(api, behind.port)
+            await api.ask("POST", SERVICES, registered(behind))
+            await until(api, "Passed")
+            odd = Peer("127.0.0.1:1", "a\r\nX-Remote-Group: system:masters", ("system:masters",))
+            answer = await api.ask("GET", THINGS, peer=odd)
+            assert (answer.status, b"system:masters" in answer.body) == (503, False)
+            assert behind.asked[-1][2].get("x-remote-user") == ["system:kube-aggregator"]
+
+    on_api(scenario)
+
+
+def test_connections_under_an_old_certificate_are_not_kept(tmp_path: Path) -> None:
+    async def scenario(api: Api) -> None:
+        front = tmp_path / certificates.FRONT_PROXY
+        certificates.ensure(front, [certificates.Leaf("client", "front", (), ())])
+        with Behind(tmp_path / "behind", GROUP, "s.default.svc") as behind:
+            await lead(api, behind.port)
+            remote = objects.remote_of(registered(behind))
+            assert remote is not None
+            ways = Ways(api.store, tmp_path)
+            before = ways.pool(remote)
+            await (await before.request("GET", ways.url(remote) + "/apis")).read()
+            assert list(before.idle.values()) == [1]
+            os.utime(front / "client.crt", (1, 1))
+            assert ways.pool(remote) is not before
+            assert before.idle == {}
+            ways.close()
+
+    on_api(scenario)
+
+
 # ---------------------------------------------------------------- whether it is there
 
 
@@ -296,6 +337,20 @@ def test_what_a_service_says_against_a_server(service: Any, slices: Any, reason:
 
 
 # ---------------------------------------------------------------- as one
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        None, [], "x", 5, {}, {"resources": 5}, {"resources": [5, {}, {"name": 7}]},
+        {"kind": "APIGroupDiscoveryList", "items": [5, {"metadata": 5}, {"metadata": {"name": "g"}, "versions": [5, {}]}]},
+        {"paths": 5}, {"paths": {"apis/g/v1": 5}},
+    ],
+)  # fmt: skip
+def test_documents_of_others_that_are_none(junk: Any) -> None:
+    assert documents.of_whole(junk, REMOTE) is None
+    assert documents.of_index(junk, "apis/g/v1") is None
+    assert documents.of_legacy(junk, REMOTE)["version"] == "v1"
 
 
 def test_groups_come_in_the_order_of_their_priority() -> None:

@@ -7,6 +7,7 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from jindou.control.api.aggregation.objects import Remote, priority_of, version_priority_of
 from jindou.objects.kinds import Object
@@ -89,21 +90,42 @@ def _priorities(remotes: Mapping[str, Sequence[Remote]]) -> dict[str, int]:
     return {name: max(r.group_priority for r in held) for name, held in remotes.items()}
 
 
-def of_whole(document: Object, remote: Remote) -> Object | None:
+# ---------------------------------------------------------------- what others have written
+
+
+def _part(held: Any, name: str) -> Any:
+    return held.get(name) if isinstance(held, dict) else None
+
+
+def _objects(held: Any, name: str) -> list[Object]:
+    """Those of a list, without what can be none of them."""
+    found = _part(held, name)
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def of_index(document: Any, place: str) -> Object | None:
+    """Where the OpenAPI document of a group version is."""
+    found = _part(_part(document, "paths"), place)
+    return found if isinstance(found, dict) else None
+
+
+def of_whole(document: Any, remote: Remote) -> Object | None:
     """Of an APIGroupDiscoveryList, what it says of one group version."""
-    for group in document.get("items") or ():
-        if (group.get("metadata") or {}).get("name") == remote.group:
-            for version in group.get("versions") or ():
+    if _part(document, "kind") != "APIGroupDiscoveryList":
+        return None
+    for group in _objects(document, "items"):
+        if _part(group.get("metadata"), "name") == remote.group:
+            for version in _objects(group, "versions"):
                 if version.get("version") == remote.version:
-                    return dict(version)
+                    return {**version, "resources": _objects(version, "resources")}
     return None
 
 
-def of_legacy(document: Object, remote: Remote) -> Object:
+def of_legacy(document: Any, remote: Remote) -> Object:
     """An APIResourceList as an APIVersionDiscovery."""
     resources: dict[str, Object] = {}
-    for entry in document.get("resources") or ():
-        name, slash, sub = entry["name"].partition("/")
+    for entry in _objects(document, "resources"):
+        name, slash, sub = str(entry.get("name", "")).partition("/")
         kind = {
             "group": entry.get("group") or remote.group,
             "version": entry.get("version") or remote.version,

@@ -29,6 +29,7 @@ from jindou.objects.errors import AlreadyExists, CloudError, NotFound
 from jindou.objects.kinds import Object, Ref
 
 log = logging.getLogger("jindou.aggregation")
+AGAIN = 5.0  # seconds until what failed is tried again
 HERE = "apiregistration.k8s.io"  # as in the original, the only group without
 
 
@@ -64,6 +65,8 @@ class Registration:
                 await self._bring_about()
             except CloudError as error:
                 log.warning("APIServices are not up to date: %s", error.message)
+                await asyncio.sleep(AGAIN)
+                self._due.set()
 
     async def _bring_about(self) -> None:
         wanted = {

@@ -189,22 +189,18 @@ class Aggregation:
     async def _learn(self, remote: Remote, legacy: Any) -> None:
         """What the server serves, and where its schemas are; not to know them makes it no less there."""
         found: Object | None = None
-        index: Any = None
+        listed: Object | None = None
+        place = remote.path.strip("/")
         try:
             code, whole = await self._fetch(remote, "/apis", WHOLE)
-            if (
-                code == 200
-                and isinstance(whole, dict)
-                and whole.get("kind") == "APIGroupDiscoveryList"
-            ):
+            if code == 200:
                 found = documents.of_whole(whole, remote)
             code, index = await self._fetch(remote, "/openapi/v3", "application/json")
+            listed = documents.of_index(index, place)
         except (OSError, TimeoutError, ValueError, CallFailed, CloudError) as error:
             log.info("%s tells no more about itself: %s", remote.name, error)
         if found is None:
-            found = documents.of_legacy(legacy if isinstance(legacy, dict) else {}, remote)
-        place = remote.path.strip("/")
-        listed = ((index or {}).get("paths") or {}).get(place) if isinstance(index, dict) else None
+            found = documents.of_legacy(legacy, remote)
         if self._known.get(remote.place) != found or self._index.get(place) != listed:
             self._known[remote.place] = found
             self._index.pop(place, None)
@@ -254,17 +250,17 @@ class Aggregation:
         for name in [name for name in request.headers if name.startswith(HEADERS)]:
             del request.headers[name]
         extra = [*headers_of(user), ("X-Forwarded-For", request.peer.address.rpartition(":")[0])]
+        url = ""
         try:
             url = self._ways.url(remote) + request.raw_path
             return await forwarding.forward(self._ways.pool(remote), request, url, extra)
         except CloudError:
-            self._due[remote.name].set()
-            return Response(503, b"service unavailable\n", TEXT)
-        except (OSError, TimeoutError, CallFailed) as error:
-            if (due := self._due.get(remote.name)) is not None:
-                due.set()
-            says = f"error trying to reach service: {why_not(error, self._ways.url(remote))}\n"
-            return Response(503, says.encode(), TEXT)
+            says = "service unavailable\n"
+        except (OSError, TimeoutError, ValueError, CallFailed) as error:
+            says = f"error trying to reach service: {why_not(error, url)}\n"
+        if (due := self._due.get(remote.name)) is not None:
+            due.set()
+        return Response(503, says.encode(), TEXT)
 
     async def read(self, path: str) -> Object:
         """What a server behind this one has at a path, for those in this process. Raises CloudError."""
@@ -273,11 +269,11 @@ class Aggregation:
             raise NotFound("the server could not find the requested resource")
         try:
             code, told = await self._fetch(remote, path, "application/json")
-        except (OSError, TimeoutError, CallFailed) as error:
+        except (OSError, TimeoutError, ValueError, CallFailed) as error:
             raise Unavailable(f"error trying to reach service: {error}") from None
         if code != 200 or not isinstance(told, dict):
             says = told.get("message") if isinstance(told, dict) else None
-            raise Unavailable(says or f"the server behind {remote.name} answered {code}")
+            raise Unavailable(str(says or f"the server behind {remote.name} answered {code}"))
         return told
 
     # ------------------------------------------------------------ documents

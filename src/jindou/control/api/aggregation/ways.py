@@ -23,6 +23,7 @@ from jindou.transport.client import Pool
 
 SELF = User("system:kube-aggregator", (MASTERS,))
 HEADERS = "x-remote-"
+SAFE = "!#$&'*+-.^_`|~"
 
 
 class Ways:
@@ -40,6 +41,7 @@ class Ways:
         held = self._pools.get(remote)
         if held is not None and held[0] == age:
             return held[1]
+        self.forget(remote)
         name = f"{remote.service}.{remote.namespace}.svc"
         pool = Pool(self._context(remote), server_name=name, host=name)
         self._pools[remote] = (age, pool)
@@ -71,17 +73,19 @@ class Ways:
 
 
 def headers_of(user: User) -> Iterator[tuple[str, str]]:
-    yield "X-Remote-User", user.name
+    """Names are UTF-8 on the wire, whose headers are bytes."""
+    yield "X-Remote-User", _as_bytes(user.name)
     if user.uid:
-        yield "X-Remote-Uid", user.uid
+        yield "X-Remote-Uid", _as_bytes(user.uid)
     for group in user.groups:
-        yield "X-Remote-Group", group
+        yield "X-Remote-Group", _as_bytes(group)
     for key, values in user.extra.items():
         for value in values:
-            yield f"X-Remote-Extra-{quote(key, safe=SAFE)}", value
+            yield f"X-Remote-Extra-{quote(key, safe=SAFE)}", _as_bytes(value)
 
 
-SAFE = "!#$&'*+-.^_`|~"
+def _as_bytes(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def published(pki: Path) -> dict[str, str] | None:
