@@ -94,6 +94,39 @@ def test_66_a_wrong_job_is_told_why(api: Api, ns: str, spec: Any, field: str, me
     assert [(cause["field"], cause["message"]) for cause in causes] == [(field, message)]
 
 
+BROKEN = {"spec": {"restartPolicy": "Never", "containers": []}}
+COUNTS = dict.fromkeys(("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"), -1)  # fmt: skip
+IN_ORDER = {
+    "apps/v1/deployments": (
+        {**COUNTS, "strategy": {"type": "x"}, "selector": {}, "template": BROKEN},
+        "replicas selector template.spec.containers template.spec.restartPolicy strategy minReadySeconds "
+        "revisionHistoryLimit progressDeadlineSeconds progressDeadlineSeconds",
+    ),
+    "apps/v1/daemonsets": (
+        {"minReadySeconds": -1, "revisionHistoryLimit": -1, "updateStrategy": {"type": "x"}, "selector": {}, "template": BROKEN},
+        "selector template.spec.containers template.spec.restartPolicy minReadySeconds updateStrategy revisionHistoryLimit",
+    ),
+    "batch/v1/cronjobs": (
+        {
+            "schedule": "", "concurrencyPolicy": "x", "startingDeadlineSeconds": -1, "successfulJobsHistoryLimit": -1,
+            "failedJobsHistoryLimit": -1, "timeZone": "", "jobTemplate": {"spec": {"parallelism": -1, "template": BROKEN}},
+        },
+        "startingDeadlineSeconds timeZone concurrencyPolicy jobTemplate.spec.parallelism jobTemplate.spec.template.spec.containers "
+        "successfulJobsHistoryLimit failedJobsHistoryLimit schedule",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", IN_ORDER)
+def test_66_what_is_wrong_is_told_in_one_order(api: Api, ns: str, place: str) -> None:
+    spec, fields = IN_ORDER[place]
+    group, version, plural = place.split("/")
+    path = f"/apis/{group}/{version}/namespaces/{ns}/{plural}"
+    answer = api.ask("POST", path, {"metadata": {"name": "a"}, "spec": spec})
+    assert answer.code == 422
+    assert [field for _, field in answer.causes] == [f"spec.{name}" for name in fields.split()]
+
+
 NOON, LATER = "2026-01-01T12:00:00Z", "2026-01-01T13:00:00Z"
 INDEXED = {"completionMode": "Indexed", "completions": 5, "parallelism": 2}
 

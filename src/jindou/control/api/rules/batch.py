@@ -262,10 +262,7 @@ def _take(held: Object, other: Object, name: str) -> None:
 
 def cron_job(obj: Object) -> list[Fault]:
     meta, spec = obj["metadata"], obj.get("spec") or {}
-    found = list(_schedule(spec))
-    found += counted(
-        spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"
-    )
+    found = [*_schedule(spec), *counted(spec, "startingDeadlineSeconds"), *_zone(spec)]
     if spec.get("concurrencyPolicy", "Allow") not in ("Allow", "Forbid", "Replace"):
         known = ("Allow", "Forbid", "Replace")
         found.append(unsupported("spec.concurrencyPolicy", spec["concurrencyPolicy"], known))
@@ -274,16 +271,19 @@ def cron_job(obj: Object) -> list[Fault]:
     if inner.get("manualSelector"):
         at = "spec.jobTemplate.spec.manualSelector"
         found.append(unsupported(at, "true", ("nil", "false")))
+    found += counted(spec, "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
+    if not spec.get("schedule"):
+        found.append(required("spec.schedule"))
     if len(meta.get("name", "")) > 52:
         found.append(invalid("metadata.name", meta["name"], "must be no more than 52 characters"))
     return found
 
 
 def _schedule(spec: Object) -> Iterator[Fault]:
-    text, zone = spec.get("schedule") or "", spec.get("timeZone")
+    text = spec.get("schedule")
     if not text:
-        yield required("spec.schedule")
-    elif "TZ" in text:
+        return
+    if "TZ" in text:
         says = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
         yield invalid("spec.schedule", text, says)
     else:
@@ -291,6 +291,10 @@ def _schedule(spec: Object) -> Iterator[Fault]:
             schedules.parse(text)
         except schedules.Unclear as error:
             yield invalid("spec.schedule", text, str(error))
+
+
+def _zone(spec: Object) -> Iterator[Fault]:
+    zone = spec.get("timeZone")
     if zone is None:
         return
     if not zone:

@@ -67,7 +67,10 @@ def replica_set(obj: Object) -> list[Fault]:
 
 def deployment(obj: Object) -> list[Fault]:
     spec = obj.get("spec") or {}
-    found = [*replica_set(obj), *counted(spec, "revisionHistoryLimit")]
+    found = [
+        *counted(spec, "replicas"), *selected(spec), *pods.template(spec.get("template"), "spec.template"),
+        *restart_policy(spec, ("Always",)),
+    ]  # fmt: skip
     strategy = spec.get("strategy") or {}
     kind = strategy.get("type", "RollingUpdate")
     if kind not in ("Recreate", "RollingUpdate"):
@@ -97,6 +100,7 @@ def deployment(obj: Object) -> list[Fault]:
                     "may not be 0 when `maxSurge` is 0",
                 )
             )
+    found += counted(spec, "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds")
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None and deadline <= spec.get("minReadySeconds", 0):
         found.append(
@@ -195,8 +199,9 @@ def daemon_set(obj: Object) -> list[Fault]:
         *selected(spec, "daemonset"),
         *pods.template(spec.get("template"), "spec.template"),
         *restart_policy(spec, ("Always",)),
-        *counted(spec, "minReadySeconds", "revisionHistoryLimit"),
+        *counted(spec, "minReadySeconds"),
         *_daemon_strategy(spec.get("updateStrategy") or {}),
+        *counted(spec, "revisionHistoryLimit"),
     ]
 
 
