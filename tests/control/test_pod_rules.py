@@ -43,7 +43,7 @@ ON_NODES = f"spec.affinity.nodeAffinity.{NEEDED}.nodeSelectorTerms"
         ({"affinity": on_nodes(operator="Odd")}, f'{ON_NODES}[0].matchExpressions[0].operator: Invalid value: "Odd": not a valid selector operator'),
         ({"affinity": on_nodes(operator="In")}, f"{ON_NODES}[0].matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"),
         ({"affinity": on_nodes(operator="Exists", values=["x"])}, f"{ON_NODES}[0].matchExpressions[0].values: Forbidden: may not be specified"),
-        ({"affinity": {"podAffinity": {NEEDED: [{"topologyKey": ""}]}}}, f"spec.affinity.podAffinity.{NEEDED}[0].topologyKey: Required value: can not be empty"),
+        ({"affinity": {"podAffinity": {NEEDED: [{"topologyKey": "B_"}]}}}, f"spec.affinity.podAffinity.{NEEDED}[0].topologyKey: Invalid value: \"B_\": name part"),
         ({"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 0, "podAffinityTerm": {"topologyKey": "z"}}]}}}, "spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight: Invalid value: 0: must be in the range 1-100"),
         ({"hostNetwork": True, "containers": [{**BOX, "ports": [{"containerPort": 80, "hostPort": 81}]}]}, "spec.containers[0].ports[0].containerPort: Invalid value: 80: must match `containerPort` when `hostNetwork` is true"),
         ({"containers": [{**BOX, "ports": [{"containerPort": 80, "hostPort": 81}, {"containerPort": 82, "hostPort": 81}]}]}, 'spec.containers[0].ports[1].hostPort: Duplicate value: "TCP//81"'),

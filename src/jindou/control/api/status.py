@@ -109,6 +109,7 @@ def conflict(kind: Kind, name: str, why: str = "") -> Conflict:
 
 def invalid(kind: Kind, name: str, faults: Sequence[Fault]) -> Invalid:
     full = f"{kind.name}.{kind.group}" if kind.group else kind.name
+    faults = list(dict.fromkeys(faults))  # the same is said once
     told = [f"{fault.field}: {fault.message}" if fault.field else fault.message for fault in faults]
     text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
     details = {

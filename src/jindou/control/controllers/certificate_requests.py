@@ -32,6 +32,7 @@ SIGNING, SERVER, CLIENTS = "digital signature", "server auth", "client auth"
 LONGEST = datetime.timedelta(days=365)
 SHORTEST = datetime.timedelta(minutes=10)
 HOUR = 3600.0
+AGAIN = 300.0  # seconds until a node that may not ask yet is looked at again
 PENDING, DECIDED = 24 * HOUR, HOUR  # seconds that requests are kept, without and with an outcome
 APPROVALS = (
     ("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."),
@@ -67,8 +68,8 @@ class CertificateRequests:
         if not (held.get("status") or {}).get("certificate"):
             if "Approved" in said and "Failed" not in said:
                 await self._certify(client, held)
-            elif not said & {"Approved", "Denied"}:
-                await self._approve(client, held)
+            elif not said & {"Approved", "Denied"} and not await self._approve(client, held):
+                return AGAIN
         return None if left is None else left + 1
 
     async def _certify(self, client: Client, held: Object) -> None:
@@ -94,16 +95,16 @@ class CertificateRequests:
             status["certificate"] = base64.b64encode(signed).decode()
         await client.update(REQUEST, held, "status")
 
-    async def _approve(self, client: Client, held: Object) -> None:
-        """Only what a node asks for itself, or somebody for a node who may."""
+    async def _approve(self, client: Client, held: Object) -> bool:
+        """Only what a node asks for itself, or somebody for a node who may. False: nobody may yet."""
         from cryptography import x509
 
         spec = held["spec"]
         if spec["signerName"] != KUBELET_CLIENT:
-            return
+            return True
         asked = x509.load_pem_x509_csr(base64.b64decode(spec["request"]))
         if refusal(KUBELET_CLIENT, asked, spec["usages"]):
-            return
+            return True
         own = spec.get("username") == common_name(asked)
         for part, message in APPROVALS[0 if own else 1 :]:
             if await may(client, spec, part):
@@ -116,7 +117,8 @@ class CertificateRequests:
                 status = held.setdefault("status", {})
                 status["conditions"] = [*(status.get("conditions") or ()), approved]
                 await client.update(REQUEST, held, "approval")
-                return
+                return True
+        return False
 
 
 async def may(client: Client, spec: Object, part: str) -> bool:

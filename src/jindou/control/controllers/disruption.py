@@ -124,6 +124,8 @@ class Disruption:
             raise
         except (CloudError, Unknowable) as error:
             await self._write(client, budget, plan_failure(budget, str(error)))
+            if isinstance(error, CloudError):
+                raise  # the API may have an answer the next time
             return None
 
     async def _bring_up(self, client: Client, budget: Object) -> float | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
-from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork import conditions
 from jindou.objects.errors import Conflict, NotFound
 from jindou.objects.kinds import NODE, POD, Kind, Object, Ref
 
@@ -68,8 +69,8 @@ class PodsGC:
         if self._nodes.has("", ref.name) or not self._pods.names_by("node", ref.name):
             self._missing.pop(ref.name, None)
             return None
-        since = self._missing.setdefault(ref.name, times.now())
-        left = since + self._quarantine - times.now()
+        now = asyncio.get_running_loop().time()
+        left = self._missing.setdefault(ref.name, now) + self._quarantine - now
         if left > 0:
             return left
         try:

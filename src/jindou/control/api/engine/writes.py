@@ -96,10 +96,12 @@ def moment(text: str) -> datetime.datetime:
 
 
 def tidy(meta: Object) -> None:
-    """Of metadata nothing empty is kept; in place."""
+    """Of metadata nothing empty is kept, and no owner twice; in place."""
     for name in ("labels", "annotations", "finalizers", "ownerReferences"):
         if name in meta and not meta[name]:
             del meta[name]
+    if len(owners := meta.get("ownerReferences") or ()) > 1:
+        meta["ownerReferences"] = [one for n, one in enumerate(owners) if one not in owners[:n]]
 
 
 def has_generation(resource: Resource) -> bool:

@@ -51,14 +51,18 @@ def claim_spec(spec: Object, at: str) -> Iterator[Fault]:
     elif (size := size_of(requests)) is not None and size <= 0:
         says = "must be greater than zero"
         yield invalid(f"{at}.resources[storage]", canonical(requests["storage"]), says)
+    if (chosen := spec.get("storageClassName")) and (wrong := subdomain(chosen)):
+        yield invalid(f"{at}.storageClassName", chosen, wrong)
+    if spec.get("volumeMode") not in (None, *VOLUME_MODES):
+        yield unsupported(f"{at}.volumeMode", spec["volumeMode"], VOLUME_MODES)
     for name in ("dataSource", "dataSourceRef"):
         if (source := spec.get(name)) is not None:
             yield from _source(source, f"{at}.{name}")
-    for name in ("storageClassName", "volumeAttributesClassName"):
-        if spec.get(name) and (wrong := subdomain(spec[name])):
-            yield invalid(f"{at}.{name}", spec[name], wrong)
-    if spec.get("volumeMode") not in (None, *VOLUME_MODES):
-        yield unsupported(f"{at}.volumeMode", spec["volumeMode"], VOLUME_MODES)
+    one, other = spec.get("dataSource"), spec.get("dataSourceRef")
+    if one is not None and other is not None and one != other:
+        yield invalid(at, {}, "must match dataSourceRef")
+    if (chosen := spec.get("volumeAttributesClassName")) and (wrong := subdomain(chosen)):
+        yield invalid(f"{at}.volumeAttributesClassName", chosen, wrong)
 
 
 def _source(source: Object, at: str) -> Iterator[Fault]:

@@ -53,7 +53,11 @@ STATUS_EMPTY = {"Deployment", "CronJob", "Job", "CertificateSigningRequest"}
 
 def service(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
-    fill(spec, type="ClusterIP", sessionAffinity="None")
+    for name, value in (("type", "ClusterIP"), ("sessionAffinity", "None")):
+        if not spec.get(name):
+            spec[name] = value
+    if spec["sessionAffinity"] == "None":
+        spec.pop("sessionAffinityConfig", None)
     if spec["sessionAffinity"] == "ClientIP":
         fill(
             spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {}),
@@ -112,12 +116,13 @@ def claim(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     fill(spec, volumeMode="Filesystem")
     one, other = spec.get("dataSource"), spec.get("dataSourceRef")
-    if one is not None and (one.get("apiGroup") or "", one.get("kind")) not in SOURCES:
+    new = "resourceVersion" not in obj["metadata"]
+    if new and one is not None and (one.get("apiGroup") or "", one.get("kind")) not in SOURCES:
         del spec["dataSource"]
         one = None
-    if one and other is None:
+    if one is not None and other is None:
         spec["dataSourceRef"] = dict(one)
-    elif other and one is None and not other.get("namespace"):
+    elif other is not None and one is None and not other.get("namespace"):
         spec["dataSource"] = {k: v for k, v in other.items() if k != "namespace"}
     for part in ("limits", "requests"):
         normalize_quantities((spec.get("resources") or {}).get(part))

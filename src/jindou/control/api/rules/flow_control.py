@@ -171,6 +171,7 @@ def _level(name: str, spec: Object) -> Iterator[Fault]:
         yield unsupported("spec.type", kind, ("Exempt", "Limited"))
     if kind == "Exempt" and exempt is not None:
         yield from _shares(exempt, "spec.exempt")
+        yield from _lent(exempt, "spec.exempt")
     if kind == "Limited" and limited is not None:
         yield from _limited(limited, "spec.limited")
     if kind == "Limited" and exempt is not None:
@@ -179,6 +180,8 @@ def _level(name: str, spec: Object) -> Iterator[Fault]:
         yield required("spec.limited")
     elif kind != "Limited" and limited is not None:
         yield forbidden("spec.limited", "")
+        if not (limited.get("limitResponse") or {}).get("type"):
+            yield required("spec.limited.limitResponse.type")
     if not kind:
         yield required("spec.type")
 
@@ -187,6 +190,9 @@ def _shares(held: Object, at: str) -> Iterator[Fault]:
     shares = held.get("nominalConcurrencyShares")
     if shares is not None and shares < 0:
         yield invalid(f"{at}.nominalConcurrencyShares", shares, "must be a non-negative integer")
+
+
+def _lent(held: Object, at: str) -> Iterator[Fault]:
     lent = held.get("lendablePercent")
     if lent is not None and not 0 <= lent <= 100:
         yield invalid(f"{at}.lendablePercent", lent, "must be between 0 and 100, inclusive")
@@ -194,11 +200,15 @@ def _shares(held: Object, at: str) -> Iterator[Fault]:
 
 def _limited(limited: Object, at: str) -> Iterator[Fault]:
     yield from _shares(limited, at)
+    yield from _response(limited.get("limitResponse") or {}, f"{at}.limitResponse")
+    yield from _lent(limited, at)
     borrowed = limited.get("borrowingLimitPercent")
     if borrowed is not None and borrowed < 0:
         says = "if specified, must be a non-negative integer"
         yield invalid(f"{at}.borrowingLimitPercent", borrowed, says)
-    response, at = limited.get("limitResponse") or {}, f"{at}.limitResponse"
+
+
+def _response(response: Object, at: str) -> Iterator[Fault]:
     kind, queuing = response.get("type") or "", response.get("queuing")
     if kind not in ("", "Queue", "Reject"):
         yield unsupported(f"{at}.type", kind, ("Queue", "Reject"))

@@ -33,7 +33,7 @@ def endpoint_slice(obj: Object) -> list[Fault]:
     kind = obj.get("addressType") or ""
     if kind not in ("FQDN", "IPv4", "IPv6"):
         return [unsupported("addressType", kind, ("FQDN", "IPv4", "IPv6"))] if kind else [required("addressType")]  # fmt: skip
-    return [*_endpoints(obj, kind), *_slice_ports(obj)]
+    return [*_slice_ports(obj), *_endpoints(obj, kind)]
 
 
 def _endpoints(obj: Object, kind: str) -> Iterator[Fault]:
@@ -136,10 +136,13 @@ def _peer(peer: Object, at: str) -> Iterator[Fault]:
     named = [k for k in ("podSelector", "namespaceSelector", "ipBlock") if peer.get(k) is not None]
     if not named:
         yield required(at, "must specify a peer")
-    if block := peer.get("ipBlock"):
+    if (block := peer.get("ipBlock")) is not None:
         for field, cidr in (("cidr", block.get("cidr") or ""), *(
             (f"except[{n}]", one) for n, one in enumerate(block.get("except") or ())
         )):  # fmt: skip
+            if not cidr and field == "cidr":
+                yield required(f"{at}.ipBlock.cidr")
+                continue
             try:
                 ipaddress.ip_network(cidr, strict=False)
             except ValueError:
@@ -182,9 +185,10 @@ def _ingress(spec: Object) -> Iterator[Fault]:
 
 def _ingress_path(path: Object, at: str) -> Iterator[Fault]:
     kind, text = path.get("pathType"), path.get("path") or ""
-    if not kind:
+    if kind is None:
         yield required(f"{at}.pathType", "pathType must be specified")
-    elif kind not in PATH_TYPES:
+        return
+    if kind not in PATH_TYPES:
         yield unsupported(f"{at}.pathType", kind, PATH_TYPES)
     elif not text.startswith("/") and (text or kind != "ImplementationSpecific"):
         yield invalid(f"{at}.path", text, "must be an absolute path")

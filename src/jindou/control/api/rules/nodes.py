@@ -12,6 +12,7 @@ from jindou.control.api.rules.names import (
     qualified,
     quoted,
     required,
+    unqualified,
     unsupported,
 )
 from jindou.control.api.rules.placement import KNOWN_EFFECTS
@@ -31,8 +32,8 @@ def _taints(taints: Sequence[Object]) -> Iterator[Fault]:
     seen: set[tuple[str, str]] = set()
     for n, taint in enumerate(taints):
         at, key, effect = f"metadata.taints[{n}]", taint.get("key") or "", taint.get("effect") or ""
-        if wrong := qualified(key):
-            yield invalid(f"{at}.key", key, wrong)
+        if qualified(key):
+            yield from unqualified(f"{at}.key", key)
         if wrong := label_value(taint.get("value") or ""):
             yield invalid(f"{at}.value", taint["value"], wrong)
         if not effect:

@@ -175,10 +175,11 @@ def _pod_term(term: Object, at: str) -> Iterator[Fault]:
     for name in term.get("namespaces") or ():
         if wrong := label(name):
             yield invalid(f"{at}.namespace", name, wrong)
-    if not term.get("topologyKey"):
+    key = term.get("topologyKey") or ""
+    if not key:
         yield required(f"{at}.topologyKey", "can not be empty")
-    elif wrong := qualified(term["topologyKey"]):
-        yield invalid(f"{at}.topologyKey", term["topologyKey"], wrong)
+    if qualified(key):
+        yield from unqualified(f"{at}.topologyKey", key)
 
 
 def _weight(one: Object, at: str) -> Iterator[Fault]:

@@ -63,10 +63,10 @@ def container_defaults(container: Object, resources: bool = True) -> None:
         if "resourceFieldRef" in source:
             fill(source["resourceFieldRef"], divisor="0")
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if container.get(name):
+        if container.get(name) is not None:
             probe_defaults(container[name])
     for hook in (container.get("lifecycle") or {}).values():
-        if isinstance(hook, dict) and hook.get("httpGet"):
+        if isinstance(hook, dict) and hook.get("httpGet") is not None:
             http_get(hook["httpGet"])
 
 
@@ -85,7 +85,7 @@ def tag_of(image: str) -> str:
 
 def probe_defaults(probe: Object) -> None:
     fill(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
-    if probe.get("httpGet"):
+    if probe.get("httpGet") is not None:
         http_get(probe["httpGet"])
     if probe.get("grpc"):
         fill(probe["grpc"], service="")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jindou.control.api.rules.names import duplicate, invalid, qualified, required, unsupported
+from jindou.control.api.rules.names import (
+    duplicate,
+    invalid,
+    qualified,
+    required,
+    unqualified,
+    unsupported,
+)
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
@@ -34,13 +41,13 @@ def pod_security(spec: Object, at: str) -> Iterator[Fault]:
         yield invalid(f"{at}.shareProcessNamespace", True, says)
     for n, gate in enumerate(spec.get("readinessGates") or ()):
         kind = gate.get("conditionType") or ""
-        if wrong := qualified(kind):
-            yield invalid(f"{at}.readinessGates[{n}].conditionType", kind, wrong)
+        if qualified(kind):
+            yield from unqualified(f"{at}.readinessGates[{n}].conditionType", kind)
     seen: set[str] = set()
     for n, gate in enumerate(spec.get("schedulingGates") or ()):
         name = gate.get("name") or ""
-        if wrong := qualified(name):
-            yield invalid(f"{at}.schedulingGates[{n}]", name, wrong)
+        if qualified(name):
+            yield from unqualified(f"{at}.schedulingGates[{n}]", name)
         elif name in seen:
             yield duplicate(f"{at}.schedulingGates[{n}]", name)
         seen.add(name)
@@ -52,7 +59,7 @@ def pod_security(spec: Object, at: str) -> Iterator[Fault]:
             if policies := container.get("resizePolicy"):
                 never = spec.get("restartPolicy") == "Never"
                 yield from _resizing(policies, f"{field}.resizePolicy", never)
-            yield from _times(container, field, 30 if grace is None else grace)
+            yield from _times(container, field, 30 if grace is None else 1 if grace < 0 else grace)
 
 
 def _resizing(policies: Sequence[Object], at: str, never: bool) -> Iterator[Fault]:
@@ -81,14 +88,14 @@ def _ids(held: Object, at: str) -> Iterator[Fault]:
     for n, number in enumerate(held.get("supplementalGroups") or ()):
         if not 0 <= number <= 2147483647:
             yield invalid(f"{at}.supplementalGroups[{n}]", number, RANGE)
-    if (profile := held.get("appArmorProfile")) is not None:
-        yield from _app_armor(profile, f"{at}.appArmorProfile")
     if (profile := held.get("seccompProfile")) is not None:
         kind, path = profile.get("type") or "", profile.get("localhostProfile")
         field = f"{at}.seccompProfile"
-        if kind not in SECCOMP:
+        if not kind:
+            yield required(f"{field}.type", "type is required when seccompProfile is set")
+        elif kind not in SECCOMP:
             yield unsupported(f"{field}.type", kind, SECCOMP)
-        elif kind == "Localhost" and path is None:
+        if kind == "Localhost" and path is None:
             says = "must be set when seccomp type is Localhost"
             yield required(f"{field}.localhostProfile", says)
         elif kind != "Localhost" and path is not None:
@@ -97,6 +104,8 @@ def _ids(held: Object, at: str) -> Iterator[Fault]:
         elif path and (path.startswith("/") or ".." in path.split("/")):
             says = "must be a relative path" if path.startswith("/") else "must not contain '..'"
             yield invalid(f"{field}.localhostProfile", path, says)
+    if (profile := held.get("appArmorProfile")) is not None:
+        yield from _app_armor(profile, f"{at}.appArmorProfile")
 
 
 def _app_armor(profile: Object, at: str) -> Iterator[Fault]:

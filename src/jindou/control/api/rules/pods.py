@@ -61,7 +61,10 @@ def spec(held: Object, at: str) -> list[Fault]:
         found.append(unsupported(at_policy, held["restartPolicy"], RESTARTS, ordered=False))
     if held.get("dnsPolicy") not in (None, *DNS_POLICIES):
         found.append(unsupported(f"{at}.dnsPolicy", held["dnsPolicy"], DNS_POLICIES, ordered=False))
-    if held.get("dnsPolicy") == "None" and not (held.get("dnsConfig") or {}).get("nameservers"):
+    if held.get("dnsPolicy") == "None" and held.get("dnsConfig") is None:
+        says = "must provide `dnsConfig` when `dnsPolicy` is None"
+        found.append(required(f"{at}.dnsConfig", says))
+    elif held.get("dnsPolicy") == "None" and not held["dnsConfig"].get("nameservers"):
         found.append(
             required(
                 f"{at}.dnsConfig.nameservers",
@@ -155,6 +158,9 @@ def container_faults(
     if container.get("volumeDevices"):
         found += device_faults(container, at, volumes)
     found += resource_faults(container.get("resources") or {}, f"{at}.resources")
+    again = container.get("restartPolicy")
+    if again is not None and again not in RESTARTS:
+        found.append(unsupported(f"{at}.restartPolicy", again, RESTARTS))
     restartable = container.get("restartPolicy") == "Always"
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(probe) is not None:

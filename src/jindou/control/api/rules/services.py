@@ -113,6 +113,9 @@ def _sharing(spec: Object) -> list[Fault]:
     if spec.get("externalTrafficPolicy") and not accessible:
         says = "may only be set for externally-accessible services"
         found.append(invalid("spec.externalTrafficPolicy", spec["externalTrafficPolicy"], says))
+    if spec.get("loadBalancerSourceRanges") and spec.get("type") != "LoadBalancer":
+        says = "may only be used when `type` is 'LoadBalancer'"
+        found.append(forbidden("spec.LoadBalancerSourceRanges", says))
     for n, text in enumerate(spec.get("loadBalancerSourceRanges") or ()):
         try:
             ipaddress.ip_network(text.strip(), strict=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from jindou.control.api.rules import addresses, batch, claims, nodes, storage
@@ -82,6 +83,10 @@ def validate(kind: Kind, obj: Object, old: Object) -> list[Fault]:
         if new_source != source:
             says = "spec.persistentvolumesource is immutable after creation"
             found.append(forbidden("spec.persistentvolumesource", says))
+        near, before = ((one.get("spec") or {}).get("nodeAffinity") for one in (obj, old))
+        if before and near != before:
+            says = "field is immutable, except for updating from beta label to GA"
+            found.append(invalid("nodeAffinity", near, says))
     elif place in (("", "ConfigMap"), ("", "Secret")) and old.get("immutable"):
         if not obj.get("immutable"):
             found.append(forbidden("immutable", "field is immutable when `immutable` is set"))
@@ -128,16 +133,19 @@ def _at(obj: Object, path: str) -> Any:
     return value
 
 
-def service(obj: Object, old: Object) -> list[Fault]:
-    new_spec, old_spec = obj.get("spec") or {}, old.get("spec") or {}
-    before = old_spec.get("clusterIP")
-    if (
-        before
-        and new_spec.get("type") != "ExternalName"
-        and old_spec.get("type") != "ExternalName"
-        and new_spec.get("clusterIP") != before
-    ):
-        return [
-            invalid("spec.clusterIPs[0]", [new_spec.get("clusterIP")], "may not change once set")
-        ]
-    return []
+def service(obj: Object, old: Object) -> Iterator[Fault]:
+    spec, was = obj.get("spec") or {}, old.get("spec") or {}
+    before, kinds = was.get("clusterIP"), (spec.get("type"), was.get("type"))
+    if before and "ExternalName" not in kinds and spec.get("clusterIP") != before:
+        yield invalid("spec.clusterIPs[0]", [spec.get("clusterIP")], "may not change once set")
+    elif (given := spec.get("clusterIPs")) and given[0] != spec.get("clusterIP"):
+        yield invalid("spec.clusterIPs", given, "first value must match `clusterIP`")
+    if kinds != ("LoadBalancer", "LoadBalancer"):
+        return
+    if spec.get("loadBalancerClass") != was.get("loadBalancerClass"):
+        says = "may not change once set"
+        yield invalid("spec.loadBalancerClass", spec.get("loadBalancerClass"), says)
+    local = (spec.get("externalTrafficPolicy"), was.get("externalTrafficPolicy"))
+    port = was.get("healthCheckNodePort")
+    if local == ("Local", "Local") and port and spec.get("healthCheckNodePort") != port:
+        yield forbidden("spec.healthCheckNodePort", "field is immutable")

@@ -156,21 +156,10 @@ def metadata(kind: Kind, obj: Object, old: Object | None) -> list[Fault]:
     if size > ANNOTATIONS:
         found.append(too_long("metadata.annotations", ANNOTATIONS))
     for n, owner in enumerate(meta.get("ownerReferences") or ()):
-        field = f"metadata.ownerReferences[{n}]"
-        for part, says in (
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ):
+        for part in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(part):
-                found.append(
-                    invalid(
-                        f"{field}.{part}" if part != "apiVersion" else f"{field}.apiVersion",
-                        owner.get(part, ""),
-                        says,
-                    )
-                )
+                at = f"metadata.ownerReferences[{n}].{part}"
+                found.append(required(at, "must not be empty"))
     controllers = [owner for owner in meta.get("ownerReferences") or () if owner.get("controller")]
     if len(controllers) > 1:
         told = " and ".join(f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])
@@ -245,6 +234,8 @@ def secret_type(obj: Object) -> list[Fault]:
 
 def unread(text: str) -> str:
     """Why the bytes are no JSON object, or ""."""
+    if not text:
+        return "unexpected end of JSON input"
     try:
         held = json.loads(base64.b64decode(text))
     except ValueError:

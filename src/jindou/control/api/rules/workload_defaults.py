@@ -96,7 +96,7 @@ def job(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     job_spec(spec)
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
-    if labels and "uid" in obj["metadata"] and not obj["metadata"].get("labels"):
+    if labels and "resourceVersion" in obj["metadata"] and not obj["metadata"].get("labels"):
         obj["metadata"]["labels"] = dict(labels)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -12,15 +13,15 @@ from jindou.control.controllers import Wake
 from jindou.control.controllers.autoscaling import demand, pace
 from jindou.control.controllers.autoscaling.demand import Proposal, Unknowable
 from jindou.control.controllers.autoscaling.foreign import Ask, Foreign, Scaled
+from jindou.control.controllers.autoscaling.look import AUTOSCALER, Look
 from jindou.control.controllers.autoscaling.pace import History, Mark
-from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork import times
 from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.objects import selectors
 from jindou.objects.errors import CloudError, Conflict, NotFound
-from jindou.objects.kinds import POD, Kind, Object, Ref
+from jindou.objects.kinds import POD, Kind, Object, Ref, ref_of
 from jindou.objects.quantities import milli, written
 
-AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 POD_METRICS = Kind("metrics.k8s.io", "v1beta1", "PodMetrics", "pods")
 PERIOD = 15.0  # seconds
 TRIES = 5
@@ -69,12 +70,21 @@ class Autoscalers:
 
     def follow(self, informers: Informers, wake: Wake) -> None:
         self._autoscalers = informers.of(AUTOSCALER)
+        self._autoscalers.on_change(self._changed)
+
+    def _changed(self, old: Object | None, new: Object | None) -> None:
+        """Another one of the same name begins anew."""
+        if new is None and old is not None:
+            self._forget(ref_of(AUTOSCALER, old))
+
+    def _forget(self, ref: Ref) -> None:
+        self._histories.pop(ref, None)
+        self._selectors.pop(ref, None)
 
     async def reconcile(self, ref: Ref, client: Client) -> float | None:
         held = self._autoscalers.get(ref.namespace, ref.name)
         if held is None:
-            self._histories.pop(ref, None)
-            self._selectors.pop(ref, None)
+            self._forget(ref)
             return None
         look = Look(held, self._events, client)
         try:
@@ -89,7 +99,7 @@ class Autoscalers:
         kind, scale = await self._target(client, look)
         current = int((scale.get("spec") or {}).get("replicas", 0))
         look.report["currentReplicas"] = current
-        history = self._histories.setdefault(ref, History([Mark(times.now(), current)]))
+        history = self._histories.setdefault(ref, History([Mark(_clock(), current)]))
         spec = look.spec
         least, most = spec.get("minReplicas", 1), spec["maxReplicas"]
         statuses: list[Object] = []
@@ -109,15 +119,14 @@ class Autoscalers:
             if proposed != current:
                 why = f"{name} above target" if proposed > current else "All metrics below target"
             behavior = spec.get("behavior")
-            now = times.now()
-            choice = pace.decide(history, behavior, current, proposed, least, most, now)
+            choice = pace.decide(history, behavior, current, proposed, least, most, _clock())
             look.say("AbleToScale", True, *choice.able)
             look.say("ScalingLimited", choice.is_limited, *choice.limited)
             wanted = choice.replicas
         if wanted != current:
             await self._rescale(client, look, kind, scale, wanted, why, statuses)
             if spec.get("behavior") is not None:
-                history.scaled(times.now(), current, wanted, spec["behavior"])
+                history.scaled(_clock(), current, wanted, spec["behavior"])
         look.settle(current, wanted, statuses, rescaled=wanted != current)
 
     # ------------------------------------------------------------ the target
@@ -294,62 +303,15 @@ class Autoscalers:
             raise Failed(reason, of.format(name), str(error)) from None
 
 
+def _clock() -> float:
+    """Of histories, which nobody can set."""
+    return asyncio.get_running_loop().time()
+
+
 class Failed(Exception):
     def __init__(self, reason: str, of: str, why: str) -> None:
         super().__init__(why)
         self.reason, self.of, self.why = reason, of, why
-
-
-class Look:
-    """One look at an autoscaler: its specification, and the status that it leaves."""
-
-    def __init__(self, held: Object, events: Recorder, client: Client) -> None:
-        self.held = held
-        self.spec: Object = held["spec"]
-        self.namespace: str = held["metadata"]["namespace"]
-        self.report: Object = dict(held.get("status") or {})
-        self.report["conditions"] = [dict(c) for c in self.report.get("conditions") or ()]
-        self._events = events
-        self._client = client
-
-    def event(self, reason: str, text: str, type: str = "Warning") -> None:
-        self._events.event(self._client, self.held, reason, text, type)
-
-    def is_true(self, type: str) -> bool:
-        return conditions.is_true(self.held, type)
-
-    def say(self, type: str, true: bool, reason: str, message: str) -> None:
-        held: list[Object] = self.report["conditions"]
-        found = next((c for c in held if c["type"] == type), None)
-        if found is None:
-            found = {"type": type}
-            held.append(found)
-        status = "True" if true else "False"
-        if found.get("status") != status:
-            found["lastTransitionTime"] = times.text()
-        found |= {"status": status, "reason": reason, "message": message}
-
-    def settle(
-        self, current: int, wanted: int | None, metrics: list[Object], rescaled: bool = False
-    ) -> None:
-        """`wanted` None: as it was."""
-        before = self.report.get("desiredReplicas", 0)
-        self.report |= {
-            "currentReplicas": current,
-            "desiredReplicas": before if wanted is None else wanted,
-            "currentMetrics": metrics or None,
-            "observedGeneration": self.held["metadata"].get("generation", 1),
-        }
-        if rescaled:
-            self.report["lastScaleTime"] = times.text()
-
-    async def write(self) -> None:
-        if self.report == self.held.get("status"):
-            return
-        try:
-            await self._client.update(AUTOSCALER, {**self.held, "status": self.report}, "status")
-        except (NotFound, Conflict):
-            return
 
 
 def proposed(

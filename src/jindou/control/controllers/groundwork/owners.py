@@ -6,13 +6,14 @@ no longer matches is released. Both are written only if nobody wrote in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jindou.client import Client
+from jindou.client.informers import Informer
 from jindou.objects.errors import Conflict, NotFound
 from jindou.objects.kinds import Kind, Object, Ref, ref_of
-from jindou.objects.selectors import Selector
+from jindou.objects.selectors import Selector, from_object
 
 
 def controller_of(obj: Mapping[str, Any]) -> Object | None:
@@ -70,6 +71,64 @@ def plan_claims(
         elif not owner_deleting and not candidate.deleting and selector.matches(candidate.labels):
             claims.adopt.append(candidate.item)
     return claims
+
+
+def index(informer: Informer) -> None:
+    """Find objects `by` "owner", the uid of their controller, or "orphan", the namespace of those without."""
+    informer.index("owner", lambda obj: filter(None, [controller_uid(obj)]))
+    informer.index("orphan", _orphan_in)
+
+
+def _orphan_in(obj: Object) -> tuple[str, ...]:
+    return () if controller_of(obj) else (obj["metadata"].get("namespace", ""),)
+
+
+def _anyone(obj: Object) -> bool:
+    return True
+
+
+async def claim(
+    client: Client,
+    informer: Informer,
+    kind: Kind,
+    owner: Object,
+    finalizer: str = "",
+    member: Callable[[Object], bool] = _anyone,
+) -> list[Object]:
+    """What an owner of this kind has, of what the informer indexes: adopts and releases on the way.
+    `finalizer` is put on what is adopted; `member` leaves others out."""
+    meta = owner["metadata"]
+    found = informer.by("owner", meta["uid"]) + informer.by("orphan", meta["namespace"])
+    claims = plan_claims(
+        meta["uid"],
+        bool(meta.get("deletionTimestamp")),
+        selector_of(owner),
+        (
+            Candidate(
+                one["metadata"].get("labels") or {},
+                controller_uid(one),
+                bool(one["metadata"].get("deletionTimestamp")),
+                one,
+            )
+            for one in found
+            if member(one)
+        ),
+    )
+    owned: list[Object] = claims.owned
+    if claims.adopt and await still_there(client, kind, owner):
+        reference = reference_to(kind, owner)
+        for one in claims.adopt:
+            adopted = await adopt(client, informer.kind, one, reference, finalizer)
+            if adopted is not None:
+                owned.append(adopted)
+                await informer.caught_up(adopted["metadata"].get("resourceVersion", ""))
+    for one in claims.release:
+        await release(client, informer.kind, one, meta["uid"])
+    return owned
+
+
+def selector_of(owner: Object) -> Selector:
+    return from_object(owner["spec"].get("selector")) or Selector()
 
 
 async def still_there(client: Client, kind: Kind, owner: Object) -> bool:

@@ -155,6 +155,7 @@ class Scheduler:
 
     async def run(self, client: Client) -> None:
         gate = asyncio.Semaphore(AT_ONCE)
+        self._work.set()  # a run before this one may have left some
         try:
             while True:
                 await self._work.wait()
@@ -262,7 +263,14 @@ class Scheduler:
         loop.call_later(AFTER_FAILURE + 0.01, self._helped)
 
     async def _refuse(self, client: Client, waiting: Waiting) -> None:
-        demand = waiting.demand
+        """It steps aside first: whatever comes of the rest, it is not forgotten."""
+        self._line.step_aside(waiting, asyncio.get_running_loop().time())
+        try:
+            await self._say_why(client, waiting.demand)
+        except Exception:
+            log.exception("%s has no node, and was not told why", waiting.demand.name)
+
+    async def _say_why(self, client: Client, demand: Demand) -> None:
         total = len(self._cluster.usable())
         if self._missing and total:
             text = f"0/{total} nodes are available: {self._missing}."
@@ -270,11 +278,10 @@ class Scheduler:
             text = message(total, self._why)
             if total:
                 text += f" preemption: {await self._preempt(client, demand)}"
-        self._line.step_aside(waiting, asyncio.get_running_loop().time())
         meta = {"name": demand.name, "namespace": demand.namespace, "uid": demand.uid}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
         self._events.event(client, pod, "FailedScheduling", text, "Warning")
-        if self._told.get(demand.uid) == text:
+        if demand.uid not in self._line or self._told.get(demand.uid) == text:
             return
         self._told[demand.uid] = text
         held = self._pods.get(demand.namespace, demand.name)
@@ -299,25 +306,31 @@ class Scheduler:
         if choice is None:
             self._nominations.forget(demand.uid)
             return message(len(self._cluster.usable()), why)
-        await self._make_room(client, pod, demand, choice)
-        return (
-            f"0/{len(self._cluster.usable())} nodes are available: waiting for node {choice.node}."
-        )
+        total = len(self._cluster.usable())
+        if not await self._make_room(client, pod, demand, choice):
+            asyncio.get_running_loop().call_later(AFTER_FAILURE, self._helped)
+            return f"0/{total} nodes are available: node {choice.node} could not be cleared."
+        return f"0/{total} nodes are available: waiting for node {choice.node}."
 
     def _started(self, demand: Demand) -> float:
         pod = self._pods.get(demand.namespace, demand.name) or {}
         return times.parse((pod.get("status") or {}).get("startTime")) or times.now()
 
-    async def _make_room(self, client: Client, pod: Object, demand: Demand, choice: Choice) -> None:
+    async def _make_room(self, client: Client, pod: Object, demand: Demand, choice: Choice) -> bool:
+        """False where somebody could not be sent away."""
         for other in self._nominations.less_important(demand, choice.node):
             self._nominations.forget(other.uid)
             await self._nominate(client, other, None)
         victims = frozenset(victim.uid for victim in choice.victims)
         self._nominations.keep(Nomination(demand, choice.node, victims))
-        await asyncio.gather(*(self._send_away(client, pod, one) for one in choice.victims))
+        sent = await asyncio.gather(*(self._send_away(client, pod, v) for v in choice.victims))
+        if not all(sent):
+            self._nominations.forget(demand.uid)
+            return False
         await self._nominate(client, demand, choice.node)
+        return True
 
-    async def _send_away(self, client: Client, pod: Object, victim: Demand) -> None:
+    async def _send_away(self, client: Client, pod: Object, victim: Demand) -> bool:
         ref = Ref(POD, victim.namespace, victim.name)
         condition = {
             "type": "DisruptionTarget",
@@ -332,10 +345,14 @@ class Scheduler:
             await client.patch(ref, changes, "status", how="strategic")
             await client.delete(ref, uid=victim.uid)
         except (NotFound, Conflict):
-            return
+            return True  # gone already
+        except CloudError as error:
+            log.warning("%s was not sent away: %s", victim.name, error)
+            return False
         about = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
         text = f"Preempted by pod {pod['metadata']['uid']} on node {victim.node_name}"
         self._events.event(client, about, "Preempted", text)
+        return True
 
     async def _nominate(self, client: Client, demand: Demand, node: str | None) -> None:
         changes = {"metadata": {"uid": demand.uid}, "status": {"nominatedNodeName": node}}

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jindou.control.controllers.groundwork.pod_facts import PodFacts
+from jindou.objects.errors import CloudError, Forbidden
 from jindou.objects.kinds import Object
 
 PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
@@ -58,3 +59,11 @@ def deletion_rank(pod: PodFacts, crowd: int, now: float) -> tuple[Any, ...]:
 
 def _magnitude(seconds: float) -> int:
     return int(math.log2(seconds * 1e9)) if seconds > 0 else -1
+
+
+def is_closing(error: CloudError) -> bool:
+    """Was a Pod refused because its namespace is about to go? That is no failure."""
+    causes = error.details.get("causes") or ()
+    return isinstance(error, Forbidden) and any(
+        cause.get("reason") == "NamespaceTerminating" for cause in causes
+    )

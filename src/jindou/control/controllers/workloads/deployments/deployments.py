@@ -12,7 +12,6 @@ from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
 from jindou.control.controllers.groundwork import owners, times
-from jindou.control.controllers.groundwork.owners import Candidate
 from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.workloads.deployments import rollout
 from jindou.control.controllers.workloads.deployments.rollout import Resize
@@ -25,7 +24,6 @@ from jindou.control.controllers.workloads.deployments.rollout_status import (
 from jindou.control.controllers.workloads.hashing import template_hash
 from jindou.objects.errors import AlreadyExists, CloudError, NotFound
 from jindou.objects.kinds import DEPLOYMENT, POD, REPLICA_SET, Kind, Object, Ref, ref_of
-from jindou.objects.selectors import Selector, from_object
 
 
 class Deployments:
@@ -42,9 +40,8 @@ class Deployments:
         self._deployments = informers.of(DEPLOYMENT)
         self._sets = informers.of(REPLICA_SET)
         self._pods = informers.of(POD)
-        self._sets.index("owner", lambda obj: filter(None, [owners.controller_uid(obj)]))
-        self._sets.index("orphan", _orphan_in)
-        self._pods.index("owner", lambda obj: filter(None, [owners.controller_uid(obj)]))
+        owners.index(self._sets)
+        owners.index(self._pods)
         self._sets.on_change(self._set_changed)
         self._pods.on_change(self._pod_changed)
 
@@ -53,7 +50,7 @@ class Deployments:
             return
         labels = new["metadata"].get("labels") or {}
         for deployment in self._deployments.all(new["metadata"]["namespace"]):
-            if _selector(deployment).matches(labels):
+            if owners.selector_of(deployment).matches(labels):
                 self._wake(ref_of(DEPLOYMENT, deployment))
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
@@ -72,40 +69,14 @@ class Deployments:
         deployment = self._deployments.get(ref.namespace, ref.name)
         if deployment is None:
             return None
-        if not _selector(deployment):
+        if not owners.selector_of(deployment):
             text = "This deployment is selecting all pods. A non-empty selector is required."
             self._events.event(client, deployment, "SelectingAll", text, "Warning")
             return None
         return await Look(self, client, deployment).run()
 
     async def claimed(self, client: Client, deployment: Object) -> list[Object]:
-        meta = deployment["metadata"]
-        found = self._sets.by("owner", meta["uid"])
-        found += self._sets.by("orphan", meta["namespace"])
-        claims = owners.plan_claims(
-            meta["uid"],
-            bool(meta.get("deletionTimestamp")),
-            _selector(deployment),
-            (
-                Candidate(
-                    one["metadata"].get("labels") or {},
-                    owners.controller_uid(one),
-                    bool(one["metadata"].get("deletionTimestamp")),
-                    one,
-                )
-                for one in found
-            ),
-        )
-        owned: list[Object] = claims.owned
-        if claims.adopt and await owners.still_there(client, DEPLOYMENT, deployment):
-            reference = owners.reference_to(DEPLOYMENT, deployment)
-            for one in claims.adopt:
-                adopted = await owners.adopt(client, REPLICA_SET, one, reference)
-                if adopted:
-                    owned.append(adopted)
-        for one in claims.release:
-            await owners.release(client, REPLICA_SET, one, meta["uid"])
-        return owned
+        return await owners.claim(client, self._sets, DEPLOYMENT, deployment)
 
     def has_running_pods(self, sets: Sequence[Object]) -> bool:
         return any(
@@ -334,11 +305,3 @@ def _replica_set(deployment: Object, hashed: str) -> Object:
             },
         },
     }
-
-
-def _selector(deployment: Object) -> Selector:
-    return from_object(deployment["spec"].get("selector")) or Selector()
-
-
-def _orphan_in(obj: Object) -> tuple[str, ...]:
-    return () if owners.controller_of(obj) else (obj["metadata"]["namespace"],)

@@ -23,13 +23,13 @@ from jindou.control.controllers.workloads.deployments.replicas import (
     plan_replicas,
     plan_status,
 )
-from jindou.control.controllers.workloads.pods import batches, pod_from
-from jindou.objects.errors import CloudError, Forbidden, NotFound
+from jindou.control.controllers.workloads.leaving import Leaving
+from jindou.control.controllers.workloads.pods import batches, is_closing, pod_from
+from jindou.objects.errors import CloudError
 from jindou.objects.kinds import POD, REPLICA_SET, Kind, Object, Ref
-from jindou.objects.selectors import Selector, from_labels, from_object
+from jindou.objects.selectors import Selector, from_labels
 
 REPLICATION_CONTROLLER = Kind("", "v1", "ReplicationController", "replicationcontrollers")
-AT_ONCE = 16
 
 
 class ReplicaSets:
@@ -42,18 +42,19 @@ class ReplicaSets:
         self._events = Recorder(
             "replicaset-controller" if kind == REPLICA_SET else "replication-controller"
         )
-        self._deleted: set[str] = set()  # uids of Pods that we deleted and still see alive
+        self._leaving = Leaving(self._events)
         self._failed: dict[str, dict[str, str]] = {}
         self._retries: dict[str, Backoff] = {}
 
     def follow(self, informers: Informers, wake: Wake) -> None:
         self._sets = informers.of(self.kind)
         self._pods = informers.of(POD)
-        self._sets.index("owner", lambda obj: filter(None, [owners.controller_uid(obj)]))
+        owners.index(self._sets)
         self._wake = wake
         self._names: dict[str, Ref] = {}
         self._selectors: dict[Ref, Selector] = {}
         self._sets.on_change(self._set_changed)
+        self._leaving.follow(self._pods)
         self._view = PodView(self._pods, self._pod_changed)
 
     def _set_changed(self, old: Object | None, new: Object | None) -> None:
@@ -71,16 +72,11 @@ class ReplicaSets:
             self._selectors[ref] = self._selector(new)
 
     def _selector(self, owner: Object) -> Selector:
-        held = owner["spec"].get("selector")
         if self.kind == REPLICATION_CONTROLLER:
-            return from_labels(held or {})
-        return from_object(held) or Selector()
+            return from_labels(owner["spec"].get("selector") or {})
+        return owners.selector_of(owner)
 
     def _pod_changed(self, old: PodFacts | None, new: PodFacts | None) -> None:
-        if new is None or new.deleting:
-            facts = new or old
-            assert facts is not None
-            self._deleted.discard(facts.uid)
         for owner in {facts.owner for facts in (old, new) if facts}:
             if owner in self._names:
                 self._wake(self._names[owner])
@@ -121,7 +117,7 @@ class ReplicaSets:
             self._selector(owner),
             (Candidate(pod.labels, pod.owner, pod.deleting, pod) for pod in found),
         )
-        owned: list[PodFacts] = [pod for pod in claims.owned if pod.uid not in self._deleted]
+        owned: list[PodFacts] = [pod for pod in claims.owned if pod.uid not in self._leaving.uids]
         if claims.adopt and not await owners.still_there(client, self.kind, owner):
             return owned
         for pod in claims.adopt:
@@ -180,10 +176,7 @@ class ReplicaSets:
         return None
 
     def _refused(self, client: Client, owner: Object, error: CloudError) -> dict[str, str] | None:
-        causes = error.details.get("causes") or ()
-        if isinstance(error, Forbidden) and any(
-            cause.get("reason") == "NamespaceTerminating" for cause in causes
-        ):
+        if is_closing(error):
             return None
         text = f"Error creating: {error}"
         self._events.event(client, owner, "FailedCreate", text, "Warning")
@@ -192,26 +185,9 @@ class ReplicaSets:
     async def _delete(
         self, client: Client, owner: Object, pods: list[PodFacts]
     ) -> dict[str, str] | None:
-        refused: list[CloudError] = []
-        gate = asyncio.Semaphore(AT_ONCE)
-
-        async def delete(pod: PodFacts) -> None:
-            async with gate:
-                self._deleted.add(pod.uid)
-                try:
-                    await client.delete(Ref(POD, pod.namespace, pod.name), uid=pod.uid)
-                except NotFound:
-                    return
-                except CloudError as error:
-                    self._deleted.discard(pod.uid)
-                    refused.append(error)
-                    text = f"Error deleting: {error}"
-                    self._events.event(client, owner, "FailedDelete", text, "Warning")
-                    return
-            self._events.event(client, owner, "SuccessfulDelete", f"Deleted pod: {pod.name}")
-
-        await asyncio.gather(*(delete(pod) for pod in pods))
-        return {"reason": "FailedDelete", "message": str(refused[0])} if refused else None
+        named = ((Ref(POD, pod.namespace, pod.name), pod.uid) for pod in pods)
+        failures = await self._leaving.delete(client, owner, named)
+        return {"reason": "FailedDelete", "message": str(failures[0])} if failures else None
 
 
 def _wanted(owner: Object) -> int:

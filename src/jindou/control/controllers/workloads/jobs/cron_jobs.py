@@ -34,7 +34,7 @@ class CronJobs:
     def follow(self, informers: Informers, wake: Wake) -> None:
         self._held = informers.of(CRON_JOB)
         self._jobs = informers.of(JOB)
-        self._jobs.index("owner", lambda obj: filter(None, [owners.controller_uid(obj)]))
+        owners.index(self._jobs)
 
     async def reconcile(self, ref: Ref, client: Client) -> float | None:
         owner = self._held.get(ref.namespace, ref.name)
@@ -64,11 +64,15 @@ class CronJobs:
             await self._held.caught_up(written["metadata"].get("resourceVersion", ""))
 
     async def _is_gone(self, client: Client, reference: Object) -> bool:
+        return await self._named(client, reference) is None
+
+    async def _named(self, client: Client, reference: Object) -> Object | None:
+        """The Job itself, not another one that has its name now."""
         try:
-            await client.get(Ref(JOB, reference["namespace"], reference["name"]))
+            job = await client.get(Ref(JOB, reference["namespace"], reference["name"]))
         except NotFound:
-            return True
-        return False
+            return None
+        return job if job["metadata"]["uid"] == reference["uid"] else None
 
     # ------------------------------------------------------------ starting
 
@@ -135,10 +139,7 @@ class CronJobs:
     async def _replace(
         self, client: Client, owner: Object, reference: Object, status: Object
     ) -> None:
-        try:
-            job = await client.get(Ref(JOB, reference["namespace"], reference["name"]))
-        except NotFound:
-            job = None
+        job = await self._named(client, reference)
         if job is not None:
             await self._delete(client, owner, job)
         status["active"] = [one for one in status["active"] if one["uid"] != reference["uid"]]

@@ -40,7 +40,9 @@ class FinishedJobs:
         try:
             live = await client.get(ref)  # its life may have been made longer
             left = time_left(live, times.now())
-            if left is not None and left <= 0:
+            if left is not None and left > 0:
+                return min(left, LOOK)
+            if left is not None:
                 await client.delete(ref, uid=live["metadata"]["uid"], propagation="Foreground")
         except NotFound:
             pass

@@ -17,7 +17,8 @@ from jindou.control.controllers.groundwork import conditions, owners, times
 from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.workloads.jobs import job_plans, job_pods
 from jindou.control.controllers.workloads.jobs.job_plans import End, Look
-from jindou.control.controllers.workloads.owned_pods import AT_ONCE, OwnedPods
+from jindou.control.controllers.workloads.leaving import AT_ONCE
+from jindou.control.controllers.workloads.owned_pods import OwnedPods
 from jindou.control.controllers.workloads.pods import pod_from
 from jindou.objects.errors import CloudError, NotFound
 from jindou.objects.kinds import JOB, POD, Kind, Object, Ref, ref_of
@@ -80,6 +81,8 @@ class Jobs:
         if job is None or _is_others(job) or job_plans.finished(job):
             return None
         pods = await self._owned.claimed(client, job, job_pods.FINALIZER)
+        if not self._jobs.has(ref.namespace, ref.name):
+            return None
         for pod in pods:
             if pod["metadata"]["uid"] in self._let_go:
                 _without_finalizer(pod)
@@ -112,6 +115,8 @@ class Jobs:
             written = await client.patch(ref_of(POD, pod), {"metadata": changes}, how="strategic")
         except NotFound:
             _without_finalizer(pod)
+            if not self._pods.has(meta["namespace"], meta["name"]):
+                self._let_go.discard(meta["uid"])  # nobody will tell of it any more
             return
         except CloudError:
             self._let_go.discard(meta["uid"])

@@ -23,6 +23,12 @@ def claim_name(owner: Object, template: str, ordinal: int) -> str:
     return f"{template}-{owner['metadata']['name']}-{ordinal}"
 
 
+def may_own(owner: Object, name: str) -> bool:
+    """Is this the name of a claim of some number of the set?"""
+    starts = (claim_name(owner, template, 0)[:-1] for template in templates_of(owner))
+    return any(name.startswith(start) and name[len(start) :].isdigit() for start in starts)
+
+
 def held(owner: Object, ordinal: int, claims: Mapping[str, Object]) -> list[Object]:
     names = [claim_name(owner, name, ordinal) for name in templates_of(owner)]
     return [claims[name] for name in names if name in claims]

@@ -5,16 +5,17 @@ Pods are bound to their node by the scheduler, like all others; their affinity n
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
-from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.groundwork import owners, times
 from jindou.control.controllers.groundwork.pod_facts import PodFacts
 from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.scheduling.cluster import NodeState
-from jindou.control.controllers.workloads.owned_pods import OwnedPods, selector_of
+from jindou.control.controllers.workloads.owned_pods import OwnedPods
 from jindou.control.controllers.workloads.sets import daemon_plans, revisions
 from jindou.control.controllers.workloads.sets.daemon_plans import BURST, Changes, View
 from jindou.control.controllers.workloads.sets.revisions import POD_LABEL, Revisions
@@ -69,6 +70,8 @@ class DaemonSets:
         if new is not None:
             after = self._nodes[name] = NodeState(name)
             after.update(new)
+        else:
+            self._failed = {key: held for key, held in self._failed.items() if key[1] != name}
         for owner in self._sets.all():
             was = daemon_plans.judge(owner, before) if before else None
             now = daemon_plans.judge(owner, after) if after else None
@@ -79,7 +82,7 @@ class DaemonSets:
         owner = self._sets.get(ref.namespace, ref.name)
         if owner is None:
             return None
-        if not selector_of(owner):
+        if not owners.selector_of(owner):
             text = "This daemon set is selecting all pods. A non-empty selector is required."
             self._events.event(client, owner, "SelectingAll", text, "Warning")
             return None
@@ -130,7 +133,7 @@ class DaemonSets:
         uid = owner["metadata"]["uid"]
 
         def wait(node: str, pod: PodFacts) -> float:
-            now = times.now()
+            now = asyncio.get_running_loop().time()
             pause, since = self._failed.get((uid, node), (0.0, now - 2 * LONGEST_WAIT))
             left = since + pause - now
             if left > 0:

@@ -12,9 +12,7 @@ from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
 from jindou.control.controllers.groundwork import owners
-from jindou.control.controllers.groundwork.owners import Candidate
 from jindou.control.controllers.workloads.hashing import template_hash
-from jindou.control.controllers.workloads.owned_pods import orphan_in, selector_of
 from jindou.objects.errors import AlreadyExists, NotFound
 from jindou.objects.kinds import CONTROLLER_REVISION, Kind, Object, Ref, ref_of
 
@@ -65,36 +63,10 @@ class Revisions:
 
     def follow(self, informers: Informers, wake: Wake) -> None:
         self._held = informers.of(CONTROLLER_REVISION)
-        self._held.index("owner", lambda obj: filter(None, [owners.controller_uid(obj)]))
-        self._held.index("orphan", orphan_in)
+        owners.index(self._held)
 
     async def claimed(self, client: Client, owner: Object) -> list[Object]:
-        meta = owner["metadata"]
-        found = self._held.by("owner", meta["uid"]) + self._held.by("orphan", meta["namespace"])
-        claims = owners.plan_claims(
-            meta["uid"],
-            bool(meta.get("deletionTimestamp")),
-            selector_of(owner),
-            (
-                Candidate(
-                    one["metadata"].get("labels") or {},
-                    owners.controller_uid(one),
-                    bool(one["metadata"].get("deletionTimestamp")),
-                    one,
-                )
-                for one in found
-            ),
-        )
-        owned: list[Object] = claims.owned
-        if claims.adopt and await owners.still_there(client, self._kind, owner):
-            reference = owners.reference_to(self._kind, owner)
-            for one in claims.adopt:
-                adopted = await owners.adopt(client, CONTROLLER_REVISION, one, reference)
-                if adopted:
-                    owned.append(adopted)
-        for one in claims.release:
-            await owners.release(client, CONTROLLER_REVISION, one, meta["uid"])
-        return in_order(owned)
+        return in_order(await owners.claim(client, self._held, self._kind, owner))
 
     async def of_now(
         self, client: Client, owner: Object, revisions: list[Object], collisions: int

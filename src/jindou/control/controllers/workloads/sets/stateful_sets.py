@@ -45,8 +45,18 @@ class StatefulSets:
     def follow(self, informers: Informers, wake: Wake) -> None:
         self._sets = informers.of(STATEFUL_SET)
         self._claims = informers.of(PERSISTENT_VOLUME_CLAIM)
+        self._wake = wake
+        self._claims.on_change(self._claim_changed)
         self._owned.follow(informers, wake)
         self._revisions.follow(informers, wake)
+
+    def _claim_changed(self, old: Object | None, new: Object | None) -> None:
+        """A Pod is not made while claims of the last one of its number are on their way out."""
+        if new is not None or old is None:
+            return
+        for owner in self._sets.all(old["metadata"]["namespace"]):
+            if claim_plans.may_own(owner, old["metadata"]["name"]):
+                self._wake(ref_of(STATEFUL_SET, owner))
 
     async def reconcile(self, ref: Ref, client: Client) -> float | None:
         owner = self._sets.get(ref.namespace, ref.name)
