@@ -250,7 +250,7 @@ def controllers(api: ApiServer, settings: Settings, authority: str) -> list[Cont
         endpoint_slices.EndpointsMirror(),
         endpoints.EndpointsOfServices(),
         disruption.Disruption(kinds),
-        resource_quotas.ResourceQuotas(kinds),
+        resource_quotas.ResourceQuotas(kinds, api.registry.on_change),
         autoscalers.Autoscalers(kinds, api.behind),
         scheduler.Scheduler(),
         nodes.Nodes(),

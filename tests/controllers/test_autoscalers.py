@@ -447,3 +447,23 @@ def test_bounds_are_kept_without_metrics():
         assert held["status"]["desiredReplicas"] == 3
 
     in_world(controllers, scenario)
+
+
+def test_one_that_is_gone_is_nobodys_rival():
+    """Though looks at it are minutes apart."""
+
+    def controllers(server):
+        scaling = Autoscalers(lambda: kinds_of(server), server.behind, period=600.0)
+        return [ServiceAccounts(), Deployments(), ReplicaSets(), scaling]
+
+    async def scenario(world):
+        await world.account()
+        await world.client.create(DEPLOYMENT, deployment_object(replicas=1))
+        await world.until(lambda: world.find(POD))
+        await world.client.create(AUTOSCALER, autoscaler("first"))
+        await condition(world, "ScalingActive", "FailedGetResourceMetric", "first")
+        await world.client.delete(Ref(AUTOSCALER, "default", "first"))
+        await world.client.create(AUTOSCALER, autoscaler("next"))
+        await condition(world, "ScalingActive", "FailedGetResourceMetric", "next")
+
+    in_world(controllers, scenario)

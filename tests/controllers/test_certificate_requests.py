@@ -17,6 +17,7 @@ from jindou.control.api.access import certificates
 from jindou.control.api.access.guard import User
 from jindou.control.api.access.signing import sign
 from jindou.control.controllers.certificate_requests import (
+    AGAIN,
     CLIENT,
     KUBELET_CLIENT,
     KUBELET_SERVING,
@@ -206,6 +207,8 @@ def test_only_what_a_node_asks_for_itself_is_approved_by_itself(pki):
             },
         )
         node = world.server.local(User("system:node:n", ("system:nodes",)))
+        controller = CertificateRequests(partial(sign, pki))
+        controller.follow(world.runner.informers, lambda ref: None)
         await node.create(REQUEST, request_object(asked(*NODE), KUBELET_CLIENT, "own"))
         signed = await until(world, "own", lambda status: status.get("certificate"))
         assert signed["status"]["conditions"][0]["reason"] == "AutoApproved"
@@ -214,6 +217,8 @@ def test_only_what_a_node_asks_for_itself_is_approved_by_itself(pki):
         await world.settled()
         held = await world.client.get(Ref(REQUEST, "", "others"))
         assert not held.get("status", {}).get("conditions")
+        again = await controller.reconcile(Ref(REQUEST, "", "others"), world.client)
+        assert again == AGAIN  # who may ask can change without a word to us
 
     in_world(controllers(pki), scenario)
 

@@ -12,7 +12,7 @@ from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.control.controllers.workloads.jobs import cron_plans
 from jindou.control.controllers.workloads.jobs.cron_jobs import CronJobs
 from jindou.objects.kinds import CRON_JOB, EVENT, JOB, Ref, ref_of
-from jindou.objects.schedules import parse
+from jindou.objects.schedules import Unclear, parse
 from tests.controllers.test_jobs import job_object
 from tests.controllers.world import in_world, kinds_of
 
@@ -239,3 +239,36 @@ def test_a_job_made_before_a_kill_is_found_again() -> None:
         assert len(await jobs(world, 1)) == 1
 
     play(scenario, clock)
+
+
+def test_another_job_of_the_same_name_is_not_taken_for_the_one_that_ran() -> None:
+    clock = Clock()
+
+    async def scenario(world: Any) -> None:
+        await world.client.create(CRON_JOB, cron_object(concurrencyPolicy="Replace"))
+        clock.time += 60
+        await look(world)
+        status = await with_status(world, lambda s: s.get("active"))
+        (reference,) = status["active"]
+        place = Ref(JOB, "default", reference["name"])
+        await world.client.delete(place, propagation="Background")
+        await world.until(lambda: world.gone(place))
+        other = job_object()
+        other["metadata"] = {"name": reference["name"], "namespace": "default"}
+        other = await world.client.create(JOB, other)
+        clock.time += 60
+        await look(world)
+        await with_status(world, lambda s: [a["name"] for a in s.get("active", ())] not in ([], [reference["name"]]))  # fmt: skip
+        held = await world.client.get(place)
+        assert held["metadata"]["uid"] == other["metadata"]["uid"]
+        assert "deletionTimestamp" not in held["metadata"]
+
+    play(scenario, clock)
+
+
+@pytest.mark.parametrize(
+    "text", [f"@every {'9' * 400}h", "@every 9223372037s", f"{'9' * 5000} * * * *"]
+)
+def test_numbers_beyond_all_measure_are_unclear(text: str) -> None:
+    with pytest.raises(Unclear):
+        parse(text)

@@ -13,13 +13,14 @@ from jindou.control.controllers.groundwork.pod_facts import PodFacts
 from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.control.controllers.workloads.deployments.deployments import Deployments
 from jindou.control.controllers.workloads.deployments.replica_sets import ReplicaSets
-from jindou.objects.errors import InternalError, TooManyRequests
+from jindou.objects.errors import InternalError, TooManyRequests, Unavailable
 from jindou.objects.kinds import DEPLOYMENT, POD, Ref
 from tests.controllers.world import (
     deployment_object,
     in_world,
     kinds_of,
     pod_object,
+    refused,
     with_node,
 )
 
@@ -199,3 +200,33 @@ def test_two_budgets_over_one_pod_are_refused():
         await with_node(world, with_two)
 
     in_world(controllers, scenario)
+
+
+def test_an_api_that_gives_no_answer_once_is_asked_again():
+    silent = [True]
+
+    def error(call, *args):
+        return (
+            Unavailable("not now") if call == "get" and args[1:] == ("scale",) and silent else None
+        )
+
+    async def scenario(world):
+        await world.account()
+        await bound_pods_of(world)
+
+        async def said(reason):
+            status = await status_of(world)
+            return [c for c in status.get("conditions") or () if c["reason"] == reason]
+
+        budgets = disruption.Disruption(lambda: kinds_of(world.server))
+        async with refused(world, [budgets], error):
+            await world.client.create(BUDGET, budget_object(maxUnavailable=1))
+            await world.until(lambda: said("SyncFailed"))
+            silent.clear()
+            await world.until(lambda: said("InsufficientPods"))
+
+    async def bound_pods_of(world):
+        await world.client.create(DEPLOYMENT, deployment_object(replicas=1))
+        await world.until(lambda: world.find(POD))
+
+    in_world(lambda server: [ServiceAccounts(), Deployments(), ReplicaSets()], scenario)

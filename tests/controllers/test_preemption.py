@@ -16,6 +16,7 @@ from jindou.control.controllers.scheduling.preemption import (
 )
 from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
+from jindou.objects.errors import Unavailable
 from jindou.objects.kinds import EVENT, POD, PRIORITY_CLASS, Kind, Ref
 from tests.controllers.world import (
     PlayedNode,
@@ -24,6 +25,7 @@ from tests.controllers.world import (
     kinds_of,
     node_object,
     pod_object,
+    refused,
     with_node,
 )
 
@@ -144,12 +146,12 @@ def test_a_more_important_pod_takes_the_place_of_another():
             await world.until(lambda: runs("low"))
             await world.client.create(POD, asks("shy", "3", priorityClassName="shy"))
 
-            async def refused():
+            async def told_why():
                 held = await world.client.get(Ref(POD, "default", "shy"))
                 said = (held["status"].get("conditions") or [{}])[0].get("message", "")
                 return said.endswith("preemption: not eligible due to preemptionPolicy=Never.")
 
-            await world.until(refused)
+            await world.until(told_why)
             assert await runs("low")
             await world.client.create(POD, asks("high", "3", priorityClassName="high"))
             await world.until(lambda: world.gone(Ref(POD, "default", "low")))
@@ -194,3 +196,40 @@ def test_while_the_victim_ends_the_node_is_nominated():
         assert why[0]["reason"] == "PreemptionByScheduler"
 
     in_world(controllers, scenario)
+
+
+def test_a_victim_that_is_not_let_go_at_once_holds_up_nobody_for_ever():
+    tries = []
+
+    def error(call, *args):
+        if call == "delete":
+            tries.append(args[0].name)
+            return Unavailable("not now") if len(tries) == 1 else None
+        return None
+
+    async def scenario(world):
+        await world.account()
+        await add_node(world.client, "here")
+        await classes(world)
+
+        async def node_of(name):
+            held = await world.client.get(Ref(POD, "default", name))
+            return held["spec"].get("nodeName")
+
+        async with refused(world, [Scheduler()], error):
+            await world.client.create(POD, asks("low", "3"))
+            await world.until(lambda: node_of("low"))
+            await world.client.create(POD, asks("high", "3", priorityClassName="high"))
+            await world.client.create(POD, asks("small", "1"))
+            await world.until(lambda: node_of("small"))
+
+            async def leaving():
+                held = await world.client.get(Ref(POD, "default", "low"))
+                return held["metadata"].get("deletionTimestamp")
+
+            await world.until(leaving)
+            assert tries == ["low", "low"]
+            await world.client.delete(Ref(POD, "default", "low"), grace=0)
+            await world.until(lambda: node_of("high"))
+
+    in_world(lambda server: [ServiceAccounts()], scenario)

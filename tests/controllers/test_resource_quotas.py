@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jindou.control.controllers.garbage_collector import GarbageCollector
 from jindou.control.controllers.resource_quotas import QUOTA, ResourceQuotas
 from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.objects.kinds import (
@@ -19,7 +20,9 @@ BOAT = Kind("sea.example", "v1", "Boat", "boats")
 
 
 def controllers(server):
-    return [ServiceAccounts(), ResourceQuotas(lambda: kinds_of(server))]
+    kinds = lambda: kinds_of(server)  # noqa: E731
+    collector = GarbageCollector(kinds, server.registry.on_change)
+    return [ServiceAccounts(), ResourceQuotas(kinds, server.registry.on_change), collector]
 
 
 def quota_object(name="q", **spec):
@@ -34,7 +37,7 @@ def quota_object(name="q", **spec):
 async def used(world, expected, name="q"):
     async def told():
         quota = await world.client.get(Ref(QUOTA, "default", name))
-        return quota if (quota.get("status") or {}).get("used") == expected else None
+        return quota if (quota.get("status") or {}).get("used", {}) == expected else None
 
     return await world.until(told)
 
@@ -66,25 +69,32 @@ def test_the_status_follows_creates_ends_and_deletes():
     in_world(controllers, scenario)
 
 
+def boat_object(name):
+    meta = {"name": name, "namespace": "default"}
+    return {"apiVersion": "sea.example/v1", "kind": "Boat", "metadata": meta}
+
+
+async def serve_boats(world):
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    spec = {
+        "group": "sea.example",
+        "names": {"plural": "boats", "kind": "Boat"},
+        "scope": "Namespaced",
+        "versions": [version],
+    }
+    definition = {"metadata": {"name": "boats.sea.example"}, "spec": spec}
+    await world.client.create(CUSTOM_RESOURCE_DEFINITION, definition)
+
+    async def served():
+        return BOAT in kinds_of(world.server)
+
+    await world.until(served)
+
+
 def test_claims_by_class_and_custom_kinds_are_counted():
     async def scenario(world):
-        schema = {"openAPIV3Schema": {"type": "object"}}
-        version = {"name": "v1", "served": True, "storage": True, "schema": schema}
-        definition = {
-            "metadata": {"name": "boats.sea.example"},
-            "spec": {
-                "group": "sea.example",
-                "names": {"plural": "boats", "kind": "Boat"},
-                "scope": "Namespaced",
-                "versions": [version],
-            },
-        }
-        await world.client.create(CUSTOM_RESOURCE_DEFINITION, definition)
-
-        async def served():
-            return BOAT in kinds_of(world.server)
-
-        await world.until(served)
+        await serve_boats(world)
         by_class = "gold.storageclass.storage.k8s.io/requests.storage"
         hard = {"requests.storage": "10Gi", by_class: "5Gi", "count/boats.sea.example": "2"}
         await world.client.create(QUOTA, quota_object(hard=hard))
@@ -96,8 +106,7 @@ def test_claims_by_class_and_custom_kinds_are_counted():
             }
             claim = {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
             await world.client.create(PERSISTENT_VOLUME_CLAIM, claim)
-        boat = {"apiVersion": "sea.example/v1", "kind": "Boat"}
-        boat["metadata"] = {"name": "b", "namespace": "default"}
+        boat = boat_object("b")
         await world.client.create(BOAT, boat)
         await used(
             world,
@@ -108,5 +117,20 @@ def test_claims_by_class_and_custom_kinds_are_counted():
             world,
             {"requests.storage": "3Gi", by_class: "1536Mi", "count/boats.sea.example": "0"},
         )
+
+    in_world(controllers, scenario)
+
+
+def test_a_kind_that_comes_after_its_quota_and_comes_again_is_counted():
+    async def scenario(world):
+        await world.client.create(QUOTA, quota_object(hard={"count/boats.sea.example": "9"}))
+        await used(world, {})
+        for count in (2, 1):
+            await serve_boats(world)
+            for n in range(count):
+                await world.client.create(BOAT, boat_object(f"b{n}"))
+            await used(world, {"count/boats.sea.example": str(count)})
+            await world.client.delete(Ref(CUSTOM_RESOURCE_DEFINITION, "", "boats.sea.example"))
+            await used(world, {})
 
     in_world(controllers, scenario)

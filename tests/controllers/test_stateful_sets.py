@@ -341,3 +341,28 @@ def test_history_is_kept_up_to_its_limit() -> None:
         await world.until(two)
 
     play(scenario)
+
+
+def test_a_pod_is_made_as_soon_as_the_claims_of_the_last_one_are_gone() -> None:
+    async def scenario(world: Any) -> None:
+        await world.account()
+        last = {"apiVersion": "v1", "kind": "Pod", "name": "db-0", "uid": "u"}
+        claim = {
+            "metadata": {"name": "data-db-0", "namespace": "default", "ownerReferences": [last]},
+            "spec": CLAIM["spec"],
+        }
+        await world.client.create(PERSISTENT_VOLUME_CLAIM, claim)
+        policy = {"whenScaled": "Delete", "whenDeleted": "Retain"}
+        wish = set_object(
+            1, volumeClaimTemplates=[CLAIM], persistentVolumeClaimRetentionPolicy=policy
+        )
+        await world.client.create(STATEFUL_SET, wish)
+        await with_status(world, observedGeneration=1)
+        await world.settled()
+        assert not await world.find(POD)
+        ref = Ref(PERSISTENT_VOLUME_CLAIM, "default", "data-db-0")
+        await world.client.delete(ref)
+        await world.client.patch(ref, {"metadata": {"finalizers": None}})
+        await world.until(lambda: world.find(POD))
+
+    in_world(lambda server: [ServiceAccounts(), StatefulSets()], scenario)

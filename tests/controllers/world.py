@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,43 @@ class World:
         while idle < 3:
             await asyncio.sleep(0.02)
             idle = idle + 1 if self.runner.idle else 0
+
+
+class Refusing:
+    """A client whose calls fail where `error` (name of the call, its arguments) gives why."""
+
+    def __init__(self, client: Any, error: Callable[..., CloudError | None]) -> None:
+        self._client = client
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+        if name not in ("get", "create", "update", "patch", "delete"):
+            return call
+
+        async def made(*args: Any, **options: Any) -> Any:
+            error = self._error(name, *args)
+            if error is not None:
+                raise error
+            return await call(*args, **options)
+
+        return made
+
+
+@asynccontextmanager
+async def refused(
+    world: World, controllers: Sequence[Any], error: Callable[..., CloudError | None]
+) -> AsyncIterator[None]:
+    """These controllers run, with a client that is refused."""
+    client: Any = Refusing(world.server.local(), error)
+    runner = Runner(client, controllers)
+    running = asyncio.create_task(runner.run())
+    try:
+        await runner.synced.wait()
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 def kinds_of(server: ApiServer) -> list[Kind]:

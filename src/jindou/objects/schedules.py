@@ -25,6 +25,8 @@ SHORT = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+LONGEST = 2.0**63 / 1e9  # seconds of a duration
+DIGITS = 19  # of a number that may be one
 YEARS = 5  # how far ahead a next time is looked for
 UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION = re.compile(r"(?:(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))")
@@ -118,6 +120,8 @@ def _every(text: str) -> Schedule:
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise Unclear(f'failed to parse duration {text}: time: invalid duration "{duration}"')
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if seconds >= LONGEST:
+        raise Unclear(f'failed to parse duration {text}: time: invalid duration "{duration}"')
     nothing: frozenset[int] = frozenset()
     return Schedule(
         nothing, nothing, nothing, nothing, nothing, True, None, max(float(int(seconds)), 1.0)
@@ -171,6 +175,8 @@ def _number(text: str, names: Mapping[str, int]) -> int:
     if text.lower() in names:
         return names[text.lower()]
     if re.fullmatch(r"[+-]?[0-9]+", text):
+        if len(text) > DIGITS:
+            raise Unclear(f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": value out of range')  # fmt: skip
         if text.startswith("-"):
             raise Unclear(f"negative number ({int(text)}) not allowed: {text}")
         return int(text)

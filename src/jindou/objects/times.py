@@ -59,5 +59,9 @@ def canonical(text: str, micro: bool) -> str:
     """In UTC and with as many digits as the form has; of a text without a fault."""
     if CANONICAL[micro].fullmatch(text):
         return text
-    moment = datetime.datetime.fromisoformat(text).astimezone(datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
+    try:
+        moment = datetime.datetime.fromisoformat(text).astimezone(datetime.UTC)
+    except OverflowError:  # the zone moves it out of the years that can be told
+        return text
+    told = moment.replace(tzinfo=None).isoformat(timespec="microseconds" if micro else "seconds")
+    return f"{told}Z"

@@ -7,6 +7,7 @@ Source: https://kubernetes.io/docs/concepts/policy/resource-quotas/
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -20,18 +21,24 @@ from jindou.objects.kinds import Kind, Object, Ref
 from jindou.objects.quotas import NONE, Account, Place
 
 QUOTA = Kind("", "v1", "ResourceQuota", "resourcequotas")
+PATIENCE = 30.0  # seconds that a kind may take to be known
 
 
 class ResourceQuotas:
-    """`kinds`: whatever has objects."""
+    """`kinds`: whatever has objects; `on_kinds_change` calls back when these have become others."""
 
     kind = QUOTA
     owns: Sequence[Kind] = ()
     name = "resourcequotas"
     pace = 0.05
 
-    def __init__(self, kinds: Callable[[], Sequence[Kind]]) -> None:
+    def __init__(
+        self,
+        kinds: Callable[[], Sequence[Kind]],
+        on_kinds_change: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
         self._kinds = kinds
+        self._on_kinds_change = on_kinds_change
         self._accounts: dict[str, dict[str, Account]] = {}  # by namespace, then quota
         self._specs: dict[Ref, Object] = {}
         self._followed: dict[Place, Informer] = {}
@@ -41,6 +48,29 @@ class ResourceQuotas:
         self._wake = wake
         self._quotas = informers.of(QUOTA)
         self._quotas.on_change(self._quota_changed)
+        if self._on_kinds_change is not None:
+            self._on_kinds_change(self._kinds_changed)
+
+    def _places(self) -> dict[Place, Kind]:
+        return {(kind.group, kind.plural): kind for kind in self._kinds() if kind.namespaced}
+
+    def _kinds_changed(self) -> None:
+        """What a quota limits may be served now for the first time, or anew, or no more."""
+        served = self._places()
+        gone = [place for place in self._followed if place not in served]
+        for place in gone:
+            del self._followed[place]
+        for ref, spec in self._specs.items():
+            wanted = quotas.places_of((spec.get("hard") or {}), list(served))
+            if gone or any(place not in self._followed for place in wanted):
+                self._open(ref, spec)
+                self._wake(ref)
+
+    def _open(self, ref: Ref, spec: Object) -> None:
+        meta = {"namespace": ref.namespace, "name": ref.name}
+        account = Account({"metadata": meta, "spec": spec})
+        self._accounts.setdefault(ref.namespace, {})[ref.name] = account
+        self._fill(account)
 
     def _quota_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new if new is not None else old
@@ -54,12 +84,10 @@ class ResourceQuotas:
                 del self._accounts[namespace]
         elif self._specs.get(ref) != new.get("spec"):
             self._specs[ref] = new.get("spec") or {}
-            account = Account(new)
-            self._accounts.setdefault(namespace, {})[name] = account
-            self._fill(account)
+            self._open(ref, self._specs[ref])
 
     def _fill(self, account: Account) -> None:
-        kinds = {(k.group, k.plural): k for k in self._kinds() if k.namespaced}
+        kinds = self._places()
         now = times.now()
         for place in quotas.places_of(account.hard, list(kinds)):
             if place in self._followed:
@@ -89,7 +117,8 @@ class ResourceQuotas:
             return None
         for place, informer in self._followed.items():
             if account.tracks(place):
-                await informer.synced.wait()
+                async with asyncio.timeout(PATIENCE):
+                    await informer.synced.wait()
         now = times.now()
         status = plan_status(quota, account, list(self._followed), now)
         if status != quota.get("status"):

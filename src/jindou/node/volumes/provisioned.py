@@ -89,7 +89,8 @@ class Provisioned:
                 for name, volume in list(self._waiting.items()):
                     try:
                         await self._give_back(volume)
-                        self._waiting.pop(name, None)
+                        if self._waiting.get(name) is volume:
+                            del self._waiting[name]
                         backoff.reset()
                     except (CloudError, VolumesError, OSError) as error:
                         log.warning("volume %s could not be given back yet: %s", name, error)
