@@ -18,11 +18,14 @@ from jindou.control.api.access.guard import Asked, User
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.aggregation import documents, objects
 from jindou.control.api.aggregation.questions import asked_of
+from jindou.control.api.aggregation.registration import Registration
 from jindou.control.api.aggregation.ways import Ways, headers_of
+from jindou.control.api.resources.registry import Registry, Resource
 from jindou.control.api.server import ApiServer
 from jindou.control.api.webhooks.clients import SERVICE_NAME, SLICES
 from jindou.control.store.memory import MemoryStore
-from jindou.objects.kinds import Object
+from jindou.objects.errors import InternalError
+from jindou.objects.kinds import Kind, Object
 from jindou.settings import Settings
 from jindou.transport import Peer
 from jindou.transport.server import listening, serve
@@ -288,6 +291,39 @@ def test_a_kind_that_users_define_has_an_api_service_while_it_lasts() -> None:
         stop()
 
     on_api(scenario)
+
+
+class Unwilling:
+    """A client that refuses to create one object the first time."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tried = 0
+        self.done = asyncio.Event()
+
+    async def create(self, kind: Any, obj: Object) -> Object:
+        if obj["metadata"]["name"] == self.name:
+            self.tried += 1
+            if self.tried == 1:
+                raise InternalError("no")
+            self.done.set()
+        return obj
+
+
+def test_an_api_service_that_could_not_be_made_is_tried_again() -> None:
+    async def main() -> None:
+        registry, client = Registry(), Unwilling("v1.new.example.com")
+        made: Any = client
+        registration = Registration(MemoryStore(), registry, made, again=0)
+        await registration.start()
+        kind = Kind("new.example.com", "v1", "Thing", "things")
+        registry.set_custom(kind.group, [Resource(kind, "thing", ("get",), custom=True)])
+        async with asyncio.timeout(10):
+            await client.done.wait()
+        assert client.tried == 2
+        registration.close()
+
+    asyncio.run(main())
 
 
 def test_an_api_service_may_take_over_what_is_served_here(tmp_path: Path) -> None:

@@ -7,21 +7,21 @@ object. Validating: our own plugins, policies, webhooks, and the quota last.
 To take part, give an object with the two methods of `Part` to `Chain.plug` and call
 `Chain.refresh` whenever what it `concerns` may have changed. A mutating part changes
 `review.object` (in place, or by another) and then calls `review.shape()`; each part may refuse by
-raising a CloudError. What a part has
-taken for a write that may yet fail it gives back in a function that it appends to `review.undo`.
-While no part is plugged in that concerns anything, `Chain.active` is False, and that is all that
-a write pays for. Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
+raising a CloudError. What a part has taken for a write that may yet fail it gives back in a function
+that it appends to `review.undo`. While no part is plugged in that concerns anything, `Chain.active`
+is False, and that is all that a write pays for. Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jindou.control.api.access.guard import User
 from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.schema import copy
 from jindou.objects.kinds import Kind, Object
 
 T = TypeVar("T")
@@ -79,6 +79,27 @@ class Place(IntEnum):
     VALIDATING_POLICIES = 4
     VALIDATING_WEBHOOKS = 5
     QUOTA = 6
+
+
+@dataclass
+class Rounds:
+    """Of one part that mutates in steps: which of them are due in the second round."""
+
+    called: set[Hashable] = field(default_factory=set)  # so far, of those that may be asked again
+    due: set[Hashable] = field(default_factory=set)
+    left: Object | None = None  # the object as this part left it
+
+    def begin(self, review: Review) -> None:
+        if review.round and self.left != review.object:
+            self.require()
+
+    def require(self) -> None:
+        """The object has changed: whoever was called before is to see it again."""
+        self.due |= self.called
+        self.called = set()
+
+    def end(self, review: Review) -> None:
+        self.left = copy(review.object)
 
 
 class Hands(NamedTuple):

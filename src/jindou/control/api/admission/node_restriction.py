@@ -6,10 +6,10 @@ https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#n
 
 from __future__ import annotations
 
+from jindou.control.api import status
 from jindou.control.api.access import nodes
 from jindou.control.api.access.guard import User
 from jindou.control.api.resources.registry import Resource
-from jindou.objects.errors import Forbidden
 from jindou.objects.kinds import Object
 
 MIRROR = "kubernetes.io/config.mirror"
@@ -31,10 +31,7 @@ def check(verb: str, resource: Resource, obj: Object, old: Object | None, user: 
             says = f'node "{node}" is not allowed to access the lease "{name}"'
             says = f"can only access node lease with the same name as the requesting node: {says}"
     if says:
-        name, kind = obj["metadata"].get("name", ""), resource.kind
-        label = f"{kind.plural}.{kind.group}" if kind.group else kind.plural
-        details = {"name": name, **({"group": kind.group} if kind.group else {})}
-        raise Forbidden(f'{label} "{name}" is forbidden: {says}', {**details, "kind": kind.plural})
+        raise status.forbidden(resource.kind, obj["metadata"].get("name", ""), says)
 
 
 def _of_node(node: str, obj: Object, old: Object | None) -> str:
@@ -64,7 +61,6 @@ def _of_pod(node: str, pod: Object) -> str:
         return f'pod does not have "{MIRROR}" annotation, node "{node}" can only create mirror pods'
     if spec.get("nodeName") != node:
         return f'node "{node}" can only create pods with spec.nodeName set to itself'
-    for field in ("serviceAccountName",):
-        if spec.get(field):
-            return f'node "{node}" can not create pods that reference a service account'
+    if spec.get("serviceAccountName"):
+        return f'node "{node}" can not create pods that reference a service account'
     return ""

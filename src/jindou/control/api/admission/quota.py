@@ -79,6 +79,7 @@ class Quotas:
             self._stops.append(self._store.watch("", self._store.revision, self._changed))
         else:
             self._stops.pop()()
+            self._pending.clear()
         self._chain.refresh(self, active=bool(self._books))
 
     def _fill(self, book: Book) -> None:

@@ -34,10 +34,13 @@ HERE = "apiregistration.k8s.io"  # as in the original, the only group without
 
 
 class Registration:
-    def __init__(self, store: Store, registry: Registry, client: Client) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, client: Client, again: float = AGAIN
+    ) -> None:
         self._store = store
         self._registry = registry
         self._client = client
+        self._again = again
         self._task: asyncio.Task[None] | None = None
         self._due = asyncio.Event()
         self._stop: Callable[[], None] = lambda: None
@@ -65,7 +68,7 @@ class Registration:
                 await self._bring_about()
             except CloudError as error:
                 log.warning("APIServices are not up to date: %s", error.message)
-                await asyncio.sleep(AGAIN)
+                await asyncio.sleep(self._again)
                 self._due.set()
 
     async def _bring_about(self) -> None:

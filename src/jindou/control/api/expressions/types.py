@@ -49,8 +49,7 @@ def escaped(name: str) -> str:
     return TO_ESCAPE.sub(lambda m: ESCAPES[m[0]], name)
 
 
-PLAIN_NAMES = "plain names"
-"""In `extra` of a schema of our own: its fields are named as they are, though CEL has reserved the words."""
+PLAIN_NAMES = "plain names"  # in `extra` of a schema of our own: reserved words stay as they are
 
 
 def said_of(schema: Schema, name: str) -> str:

@@ -8,11 +8,10 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/mutating-admissi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from jindou.control.api import status
-from jindou.control.api.admission.chain import Place, Review
+from jindou.control.api.admission.chain import Place, Review, Rounds
 from jindou.control.api.policies.following import (
     GROUP,
     Asked,
@@ -30,7 +29,6 @@ from jindou.objects.kinds import Object
 POLICIES = f"{GROUP}/mutatingadmissionpolicies/"
 BINDINGS = f"{GROUP}/mutatingadmissionpolicybindings/"
 ANYTHING = Schema("object", preserve_unknown=True)
-Key = tuple[str, str, str]
 
 
 class Refused(Denied):
@@ -41,26 +39,12 @@ class Refused(Denied):
         self.code = 403
 
 
-@dataclass
-class Rounds:
-    """Which policies the second round is for."""
-
-    called: set[Key] = field(default_factory=set)  # of those that may be asked again
-    due: set[Key] = field(default_factory=set)
-    left: Object | None = None  # the object as policies left it
-
-    def require(self) -> None:
-        self.due |= self.called
-        self.called = set()
-
-
 class MutatingPolicies(Followed):
     policies, bindings, place = POLICIES, BINDINGS, Place.MUTATING_POLICIES
 
     async def admit(self, review: Review) -> None:
         rounds: Rounds = review.notes.setdefault("policies", Rounds())
-        if review.round and rounds.left != review.object:
-            rounds.require()
+        rounds.begin(review)
         errors: list[tuple[str, str]] = []  # what is told, and its reason
 
         def failed(policy: Policy, binding: str, says: str, reason: str = "Forbidden") -> None:
@@ -75,7 +59,7 @@ class MutatingPolicies(Followed):
                 await self._mutate(asked, review, rounds, failed)
             except Misconfigured as error:
                 failed(asked.policy, asked.binding.name, f"failed to configure binding: {error}")
-        rounds.left = copy(review.object)
+        rounds.end(review)
         if errors:
             raise _refused(review, errors)
 

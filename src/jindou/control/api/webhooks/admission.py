@@ -13,7 +13,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import orjson
@@ -21,10 +21,9 @@ import orjson
 from jindou.control.api import depth, status
 from jindou.control.api.access.guard import Access
 from jindou.control.api.admission import matching, plugins
-from jindou.control.api.admission.chain import Chain, Place, Review
+from jindou.control.api.admission.chain import Chain, Place, Review, Rounds
 from jindou.control.api.engine import conversion
 from jindou.control.api.resources.registry import Registry, Resource
-from jindou.control.api.resources.schema import copy
 from jindou.control.api.webhooks import reviews
 from jindou.control.api.webhooks.clients import CallFailed, Clients, Target, target_of
 from jindou.control.api.webhooks.conditions import Conditions
@@ -235,26 +234,12 @@ class Webhooks:
         return verdict
 
 
-@dataclass
-class Rounds:
-    """Which webhooks the second round of mutation is for."""
-
-    called: set[str] = field(default_factory=set)  # so far, of those that may be asked again
-    due: set[str] = field(default_factory=set)
-    left: Object | None = None  # the object as webhooks left it
-
-    def require(self) -> None:
-        self.due |= self.called
-        self.called = set()
-
-
 class MutatingWebhooks(Webhooks):
     kind = "mutating"
 
     async def admit(self, review: Review) -> None:
         rounds: Rounds = review.notes.setdefault("webhooks", Rounds())
-        if review.round and rounds.left != review.object:
-            rounds.require()
+        rounds.begin(review)
         for hook in self._hooks:
             asking = await self._asking(hook, review)
             if asking is None or (review.round and hook.uid not in rounds.due):
@@ -271,7 +256,7 @@ class MutatingWebhooks(Webhooks):
                 review.again = True
             if hook.again:
                 rounds.called.add(hook.uid)
-        rounds.left = copy(review.object)
+        rounds.end(review)
 
     async def _mutate(self, asking: Asking, review: Review) -> bool:
         shown = await self._shown(asking, review)

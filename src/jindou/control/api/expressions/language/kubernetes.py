@@ -45,7 +45,7 @@ def succeeds(make: Callable[..., Any]) -> Callable[..., bool]:
     return test
 
 
-def _a(kind: type, *values: Any) -> None:
+def _expect(kind: type, *values: Any) -> None:
     if not all(isinstance(value, kind) for value in values):
         raise no_overload()
 
@@ -54,7 +54,7 @@ def _a(kind: type, *values: Any) -> None:
 
 
 def quantity(text: Any) -> Quantity:
-    _a(str, text)
+    _expect(str, text)
     try:
         return Quantity(quantities.parse(text))
     except (quantities.BadQuantity, ArithmeticError) as error:
@@ -64,28 +64,28 @@ def quantity(text: Any) -> Quantity:
 def _other(value: Any) -> Decimal:
     if is_int(value):
         return Decimal(value)
-    _a(Quantity, value)
+    _expect(Quantity, value)
     found: Decimal = value.value
     return found
 
 
 def plus(a: Any, b: Any) -> Quantity:
-    _a(Quantity, a)
+    _expect(Quantity, a)
     return Quantity(a.value + _other(b))
 
 
 def minus(a: Any, b: Any) -> Quantity:
-    _a(Quantity, a)
+    _expect(Quantity, a)
     return Quantity(a.value - _other(b))
 
 
 def sign(a: Any) -> int:
-    _a(Quantity, a)
+    _expect(Quantity, a)
     return int(a.value > 0) - int(a.value < 0)
 
 
 def is_integer(a: Any) -> bool:
-    _a(Quantity, a)
+    _expect(Quantity, a)
     return bool(a.value == a.value.to_integral_value()) and abs(a.value) <= MOST
 
 
@@ -96,7 +96,7 @@ def as_integer(a: Any) -> int:
 
 
 def as_float(a: Any) -> float:
-    _a(Quantity, a)
+    _expect(Quantity, a)
     return float(a.value)
 
 
@@ -119,7 +119,7 @@ def _rank(value: Quantity | Semver) -> Any:
 def ip(value: Any) -> Address:
     if isinstance(value, Network):
         return Address(value.address)
-    _a(str, value)
+    _expect(str, value)
     if "%" in value:
         raise CelError(f'IP address "{value}" with zone value is not allowed')
     return Address(_unmapped(value, ipaddress.ip_address, value))
@@ -140,7 +140,7 @@ def _unmapped(text: str, read: Callable[[str], Any], shown: str) -> Any:
 
 
 def cidr(value: Any) -> Network:
-    _a(str, value)
+    _expect(str, value)
     base, slash, bits = value.partition("/")
     if not slash or not bits.isdecimal() or (bits != "0" and bits.startswith("0")) or "%" in base:
         raise CelError(
@@ -162,25 +162,25 @@ def is_canonical(text: Any) -> bool:
 
 
 def contains_ip(net: Any, other: Any) -> bool:
-    _a(Network, net)
+    _expect(Network, net)
     held = other if isinstance(other, Address) else ip(other)
     return bool(held.value.version == net.value.version and held.value in net.value)
 
 
 def contains_cidr(net: Any, other: Any) -> bool:
-    _a(Network, net)
+    _expect(Network, net)
     held = other if isinstance(other, Network) else cidr(other)
     inner: Any = held.value
     return bool(inner.version == net.value.version and inner.subnet_of(net.value))
 
 
 def masked(net: Any) -> Network:
-    _a(Network, net)
+    _expect(Network, net)
     return Network(net.value.network_address, net.value)
 
 
 def prefix_length(net: Any) -> int:
-    _a(Network, net)
+    _expect(Network, net)
     return int(net.value.prefixlen)
 
 
@@ -192,7 +192,7 @@ def address_text(value: Any) -> str:
 
 def _asked(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
     def ask(value: Any) -> bool:
-        _a(Address, value)
+        _expect(Address, value)
         return test(value.value)
 
     return ask
@@ -216,7 +216,7 @@ def _local_multicast(address: Any) -> bool:
 
 
 def url(text: Any) -> Url:
-    _a(str, text)
+    _expect(str, text)
     says = f'URL parse error during conversion from string: parse "{text}"'
     try:
         parts = urlsplit(text)
@@ -230,7 +230,7 @@ def url(text: Any) -> Url:
 
 
 def url_host(value: Any) -> str:
-    _a(Url, value)
+    _expect(Url, value)
     return str(value.parts.netloc.rpartition("@")[2])
 
 
@@ -242,22 +242,22 @@ def url_name(value: Any) -> str:
 
 
 def url_port(value: Any) -> str:
-    _a(Url, value)
+    _expect(Url, value)
     return "" if value.parts.port is None else str(value.parts.port)
 
 
 def url_scheme(value: Any) -> str:
-    _a(Url, value)
+    _expect(Url, value)
     return str(value.parts.scheme)
 
 
 def url_path(value: Any) -> str:
-    _a(Url, value)
+    _expect(Url, value)
     return quote(unquote(value.parts.path), safe="/!$&'()*+,;=:@~%")
 
 
 def url_query(value: Any) -> dict[str, list[str]]:
-    _a(Url, value)
+    _expect(Url, value)
     return parse_qs(value.parts.query, keep_blank_values=True)
 
 
@@ -265,8 +265,8 @@ def url_query(value: Any) -> dict[str, list[str]]:
 
 
 def semver(text: Any, lenient: Any = False) -> Semver:
-    _a(str, text)
-    _a(bool, lenient)
+    _expect(str, text)
+    _expect(bool, lenient)
     match = SEMVER.fullmatch(_full(text) if lenient else text)
     if match is None:
         raise CelError("Invalid character(s) found in version" if text else "Version string empty")
@@ -290,7 +290,7 @@ def _full(text: str) -> str:
 
 def version_part(n: int) -> Callable[[Any], int]:
     def part(value: Any) -> int:
-        _a(Semver, value)
+        _expect(Semver, value)
         return int(value.order[0][n])
 
     return part
@@ -335,19 +335,19 @@ def named_format(name: Any) -> Optional:
 
 
 def check_format(held: Any, text: Any) -> Optional:
-    _a(Format, held)
-    _a(str, text)
+    _expect(Format, held)
+    _expect(str, text)
     wrong = CHECKS[held.name](text)
     return Optional(bool(wrong), wrong)
 
 
 def family(value: Any) -> int:
-    _a(Address, value)
+    _expect(Address, value)
     return int(value.value.version)
 
 
 def escape_key(text: Any) -> str:
-    _a(str, text)
+    _expect(str, text)
     return str(text.replace("~", "~0").replace("/", "~1"))
 
 

@@ -13,8 +13,7 @@ from typing import Any
 EXTENSIONS = ("optional", "sets", "two-var-comprehensions")
 VERSIONED = {"lists": 2}
 COMPARABLE = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
-WIDENED = ("string", "_<_", "_<=_", "_>_", "_>=_")
-"""Functions of the language that take more here: they are declared whole."""
+WIDENED = ("string", "_<_", "_<=_", "_>_", "_>=_")  # take more here, so they are declared whole
 SUMMABLE = ("int", "uint", "double", "duration")
 
 QUANTITY, URL, IP, CIDR = "kubernetes.Quantity", "kubernetes.URL", "net.IP", "net.CIDR"
