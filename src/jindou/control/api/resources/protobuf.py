@@ -84,13 +84,13 @@ def _message(group: str, version: str, kind: str, registry: Registry) -> str:
 def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     at, end = 0, len(data)
     while at < end:
-        key, at = _varint(data, at)
+        key, at = varint(data, at)
         number, wire = key >> 3, key & 7
         if wire == 0:
-            value, at = _varint(data, at)
+            value, at = varint(data, at)
             yield number, value
         elif wire == 2:
-            length, at = _varint(data, at)
+            length, at = varint(data, at)
             if at + length > end:
                 raise ValueError("a field is longer than the message")
             yield number, data[at : at + length]
@@ -103,7 +103,7 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise ValueError(f"wire type {wire} is not supported")
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[at]

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
+from jindou.control.api.resources import protobuf
+
 
 class Const(NamedTuple):
     value: Any
@@ -203,35 +205,12 @@ def _indices(data: bytes) -> Iterator[int]:
         elif number == 2:
             at = 0
             while at < len(held):
-                value, at = _varint(held, at)
+                value, at = protobuf.varint(held, at)
                 yield value
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if wire == 0:
-            value, at = _varint(data, at)
-            yield number, value
-            continue
-        size = 8 if wire == 1 else 4
-        if wire == 2:
-            size, at = _varint(data, at)
-        yield number, data[at : at + size]
-        at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
+    return protobuf.fields(data)
 
 
 def _last(data: bytes, number: int, default: Any = b"") -> Any:
