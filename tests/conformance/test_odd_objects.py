@@ -11,6 +11,7 @@ from tests.conformance.wire import JSON, JSON_PATCH, MERGE, Api
 from tests.faults.seeds import seed
 
 PERCENT = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 WHOLE = "must not be greater than 100%"
 BUDGET = ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 DAEMONS = ("apps/v1", "DaemonSet", "daemonsets")
@@ -89,7 +90,7 @@ def test_35_a_volume_may_name_half_a_claim(api: Api, ns: str, reference: Any) ->
     volume = {"metadata": {"name": ns}, **seed("v1", "PersistentVolume")}
     volume["spec"]["claimRef"] = reference
     volumes = "/api/v1/persistentvolumes"
-    assert api.ask("POST", volumes, volume).code == 201
+    assert api.ask("POST", volumes, volume, accept=TABLE).code == 201
     assert api.ask("DELETE", f"{volumes}/{ns}").code == 200
 
 
@@ -114,7 +115,7 @@ def test_19_a_subject_without_a_namespace_in_a_table(api: Api, ns: str) -> None:
     body = {"metadata": {"name": "z"}, **seed("rbac.authorization.k8s.io/v1", "RoleBinding")}
     body["subjects"] = [{"kind": "ServiceAccount", "name": "x"}]
     api.make(bindings, body)
-    table = api.get(f"{bindings}/z", accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    table = api.get(f"{bindings}/z", accept=TABLE)
     assert table["rows"][0]["cells"][5] == "/x"
 
 
@@ -136,3 +137,25 @@ def test_38_a_scale_that_is_none(api: Api, ns: str) -> None:
     whole = [{"op": "replace", "path": "/spec", "value": 1}]
     assert api.ask("PATCH", path, whole, kind=JSON_PATCH).code == 422
     assert api.get(path)["spec"] == {"replicas": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (1.5, "number into Go struct field ObjectMeta.metadata.managedFields of type []v1.ManagedFieldsEntry"),
+        ({}, "object into Go struct field ObjectMeta.metadata.managedFields of type []v1.ManagedFieldsEntry"),
+        (["x"], "string into Go struct field ObjectMeta.metadata.managedFields of type v1.ManagedFieldsEntry"),
+        ([{"manager": 1}], "number into Go struct field ManagedFieldsEntry.metadata.managedFields.manager of type string"),
+        ([{"time": 1}], "number into Go struct field ManagedFieldsEntry.metadata.managedFields.time of type string"),
+        ([None], ""), ([{"fieldsV1": "x"}], ""), ([{"operation": "x"}], ""),
+    ],
+)  # fmt: skip
+def test_44_managers_that_are_none(api: Api, ns: str, value: Any, told: str) -> None:
+    """What is of a wrong type is refused; what says nothing is as if it were not there."""
+    maps = f"/api/v1/namespaces/{ns}/configmaps"
+    answer = api.ask("POST", maps, {"metadata": {"name": "a", "managedFields": value}})
+    if told:
+        says = f'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal {told}'
+        assert (answer.code, answer.message) == (400, says)
+    else:
+        assert answer.code == 201, answer.body

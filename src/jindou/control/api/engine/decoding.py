@@ -31,6 +31,7 @@ MOST_NODES = 1_000_000
 TOLD = 4096  # characters of a body, in a refusal
 SPACE = b" \t\r\n"
 DELETE_OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
+CONFIG_MAP = "io.k8s.api.core.v1.ConfigMap"  # whose metadata is that of every kind
 PARTS = {
     "Binding": "io.k8s.api.core.v1.Binding",
     "Eviction": "io.k8s.api.policy.v1.Eviction",
@@ -217,12 +218,24 @@ def fit(resource: Resource, obj: Object, call: Call, odd: list[str], *, drop: bo
     """
     meta = obj.get("metadata")
     managed = meta.pop("managedFields", None) if meta else None
+    if managed is not None and not _tells_managers(managed):
+        whole = {"metadata": {"managedFields": managed}}
+        if wrong := unfit(type_named(CONFIG_MAP) if resource.custom else resource.schema, whole):
+            raise BadRequest(_unfit(resource, wrong))
     unknown = [] if is_clean(resource.schema, obj) else _made_to_fit(resource, obj, drop)
     if managed is not None:
         assert meta is not None
         meta["managedFields"] = managed
     if odd or unknown:
         tell(call, [*odd, *(f'unknown field "{path}"' for path in unknown)], resource)
+
+
+def _tells_managers(managed: Any) -> bool:
+    """A list of entries whose values are text, all but the fields."""
+    return type(managed) is list and all(
+        type(entry) is dict and all(type(v) is str for k, v in entry.items() if k != "fieldsV1")
+        for entry in managed
+    )
 
 
 def _made_to_fit(resource: Resource, obj: Object, drop: bool) -> list[str]:

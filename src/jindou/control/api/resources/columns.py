@@ -134,7 +134,7 @@ def volume_cells(obj: Object, now: float) -> list[Any]:
     claim = spec.get("claimRef") or {}
     return [
         obj["metadata"]["name"], spec.get("capacity", {}).get("storage", ""), _modes(spec.get("accessModes")), spec.get("persistentVolumeReclaimPolicy", ""),
-        "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", ""), f"{claim['namespace']}/{claim['name']}" if claim else "",
+        "Terminating" if obj["metadata"].get("deletionTimestamp") else status.get("phase", ""), f"{claim.get('namespace', '')}/{claim.get('name', '')}" if claim else "",
         spec.get("storageClassName", ""), spec.get("volumeAttributesClassName") or "<unset>", status.get("reason", ""), created(obj, now), spec.get("volumeMode", ""),
     ]  # fmt: skip
 

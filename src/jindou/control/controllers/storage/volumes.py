@@ -71,6 +71,8 @@ class Volumes:
             return "Available"
         if phase(volume) == "Failed":
             return ""
+        if not _claim_of(volume):
+            return "Released"
         claim = self._claims.get(reference["namespace"], reference["name"])
         if claim is None or claim["metadata"]["uid"] != reference["uid"]:
             place = Ref(PERSISTENT_VOLUME_CLAIM, reference["namespace"], reference["name"])
@@ -115,5 +117,7 @@ class Volumes:
 
 
 def _claim_of(volume: Object) -> Sequence[str]:
-    reference = volume["spec"].get("claimRef")
-    return (f"{reference['namespace']}/{reference['name']}",) if reference else ()
+    """Nothing where only half of a claim is named."""
+    reference = volume["spec"].get("claimRef") or {}
+    namespace, name = reference.get("namespace"), reference.get("name")
+    return (f"{namespace}/{name}",) if namespace and name else ()
