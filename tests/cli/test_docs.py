@@ -1,4 +1,4 @@
-"""Every command that README and docs/how/use.md show is run, on a pretended cloud, in this order."""
+"""Every command that README and the pages for users show is run, on a pretended cloud, in this order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jindou.cli.configuration import as_environment
 from tests.cloud import settings_for
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = ("README.md", "docs/how/use.md")
+PAGES = ("README.md", "docs/how/use.md", "docs/how/extend.md")
 NAME = "jindocs"
 # What a page shows -> what is run here: "" where other tests run it for real.
 SHOWN = {
@@ -38,6 +38,20 @@ SHOWN = {
     "kubectl --context jindou run shell --image=busybox --restart=Never -it --rm -- sh":
         f"kubectl --context {NAME} run shell --image=busybox --restart=Never",
     "kubectl describe": "kubectl wait --for=condition=Ready pod/shell --timeout=30s && kubectl describe pod shell",
+    "kubectl apply -f shelves.yaml": "kubectl apply -f shelves.yaml",
+    "kubectl wait --for=condition=Established crd/shelves.example.com":
+        "kubectl wait --for=condition=Established crd/shelves.example.com",
+    "kubectl explain shelf.spec": "kubectl explain shelf.spec | grep room",
+    "kubectl apply -f policy.yaml": "kubectl apply -f policy.yaml",
+    "kubectl create configmap ours --from-literal=a=b":
+        "kubectl create configmap ours --from-literal=a=b 2>&1 | grep 'who owns ours?'",
+    "kubectl get validatingadmissionpolicy owner -o jsonpath={.status}":
+        "kubectl get validatingadmissionpolicy owner -o jsonpath={.status}",
+    "kubectl delete -f policy.yaml": "kubectl delete -f policy.yaml",
+    "kubectl apply -f webhook.yaml": "kubectl apply -f webhook.yaml && kubectl create configmap ours",
+    "kubectl get validatingwebhookconfigurations": "kubectl get validatingwebhookconfigurations",
+    "kubectl delete -f webhook.yaml": "kubectl delete -f webhook.yaml",
+    "kubectl get apiservices": "kubectl get apiservices",
     "jindou why pod/NAME": "jindou why pod/shell",
     "jindou why CODE": "jindou why JD-NET-101",
     "jindou logs server": "jindou logs server",
@@ -67,6 +81,15 @@ def shown() -> set[str]:
             if re.match(r"(jindou|make|kubectl|eval|source) ", code):
                 found.add(code)
     return found - {""}
+
+
+def files_shown(folder: Path) -> None:
+    """Those whose YAML begins with their name."""
+    for page in PAGES:
+        for name, text in re.findall(
+            r"```yaml\n# (\S+)\n(.*?)```", (ROOT / page).read_text(), re.S
+        ):
+            (folder / name).write_text(text)
 
 
 def test_every_command_shown_is_known_here():
@@ -107,6 +130,7 @@ def environment() -> Iterator[dict[str, str]]:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 def test_every_command_shown_works(environment):
+    files_shown(Path(environment["HOME"], ".."))
     for page, command in SHOWN.items():
         if not command:
             continue
