@@ -43,6 +43,7 @@ def test_a_store_that_failed_is_known_everywhere() -> None:
         ("2020-02-29T23:59:59Z", False, "2020-02-29T23:59:59Z"),
         ("2020-02-29T23:59:59.999Z", False, "2020-02-29T23:59:59Z"),
         ("2020-01-01T00:30:00+01:00", False, "2019-12-31T23:30:00Z"),
+        ("0999-01-01T00:00:00+00:00", False, "0999-01-01T00:00:00Z"),
         ("2020-01-01T00:00:00.000001-00:30", True, "2020-01-01T00:30:00.000001Z"),
     ],
 )
@@ -67,3 +68,9 @@ def test_times_are_told_in_utc(text: str, micro: bool, told: str) -> None:
 def test_what_is_no_time(text: str, says: str) -> None:
     assert times.fault(text, False).endswith(says)
     assert not times.is_canonical(text, False)
+
+
+def test_a_time_whose_zone_leads_out_of_the_years_stays_as_it_is() -> None:
+    text = "0001-01-01T00:00:00+05:00"
+    assert times.fault(text, micro=False) == ""
+    assert times.canonical(text, micro=False) == text

@@ -12,7 +12,7 @@ from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.control.controllers.workloads.jobs import cron_plans
 from jindou.control.controllers.workloads.jobs.cron_jobs import CronJobs
 from jindou.objects.kinds import CRON_JOB, EVENT, JOB, Ref, ref_of
-from jindou.objects.schedules import Unclear, parse
+from jindou.objects.schedules import Unclear, parse, zone_of
 from tests.controllers.test_jobs import job_object
 from tests.controllers.world import in_world, kinds_of
 
@@ -272,3 +272,22 @@ def test_another_job_of_the_same_name_is_not_taken_for_the_one_that_ran() -> Non
 def test_numbers_beyond_all_measure_are_unclear(text: str) -> None:
     with pytest.raises(Unclear):
         parse(text)
+
+
+@pytest.mark.parametrize("text", [", * * * *", "* , * * *", "* * , * ,", "* * * , *"])
+def test_fields_that_name_nothing_never_come(text: str) -> None:
+    assert parse(text).next(times.parse("2026-01-01T00:00:00Z")) is None
+
+
+@pytest.mark.parametrize(
+    ("after", "following"),
+    [
+        ("0001-01-01T00:00:00Z", "1970-01-01T00:10:00Z"),
+        ("9999-12-30T23:00:00Z", None),
+        ("9998-11-30T23:00:00Z", "9998-11-30T23:10:00Z"),
+    ],
+)
+def test_the_first_and_last_times_that_can_be_told(after: str, following: str | None) -> None:
+    for zone in (None, zone_of("America/New_York"), zone_of("Asia/Tokyo")):
+        found = parse("*/10 * * * *", zone).next(times.parse(after))
+        assert (None if found is None else times.text(found)) == following

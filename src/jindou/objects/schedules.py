@@ -25,6 +25,7 @@ SHORT = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+LATEST = 253370764800.0  # the beginning of 9999, after which nothing can be told
 LONGEST = 2.0**63 / 1e9  # seconds of a duration
 DIGITS = 19  # of a number that may be one
 YEARS = 5  # how far ahead a next time is looked for
@@ -49,10 +50,13 @@ class Schedule:
 
     def next(self, after: float) -> float | None:
         """The first time after this moment (Unix seconds); None where there is none for years."""
+        after = max(after, 0.0)
         if self.every:
             return float(int(after)) + self.every
         moment = float((int(after) // 60 + 1) * 60)
-        last = after + YEARS * 366 * 86400
+        if not (self.minutes and self.hours and self.months):
+            return None
+        last = min(after + YEARS * 366 * 86400, LATEST)
         while moment <= last:
             local = datetime.fromtimestamp(moment, self.zone)
             if local.second:  # of a zone that once was seconds off
