@@ -182,6 +182,12 @@ def test_38_a_new_node_is_not_ready(api: Api, ns: str) -> None:
     assert held["podCIDRs"] == ["10.0.0.0/24"]
 
 
+def test_49_less_than_no_grace_is_a_second(api: Api, ns: str) -> None:
+    sent = {"metadata": {"name": "a"}, **body(POD, {"terminationGracePeriodSeconds": -5})}
+    held = api.good("POST", place("", "pods", ns), sent, dryRun="All")
+    assert held["spec"]["terminationGracePeriodSeconds"] == 1
+
+
 def test_38_labels_of_a_job_are_those_of_its_pods(api: Api, ns: str) -> None:
     path = place("batch", "jobs", ns)
     spec = {"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [BOX], "restartPolicy": "Never"}}, "suspend": True}  # fmt: skip
@@ -200,3 +206,41 @@ def test_22_a_limit_range_may_have_no_name(api: Api, ns: str) -> None:
 def test_37_endpoints_are_deprecated(api: Api, ns: str) -> None:
     warned = api.ask("GET", place("", "endpoints", ns)).headers.get_all("Warning")
     assert warned == ['299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"']  # fmt: skip
+
+
+# ---------------------------------------------------------------- warnings
+
+PORT: Any = {"containerPort": 80}
+WARNED: list[tuple[str, Any, list[str]]] = [
+    (BOXED, {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}, ['spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply']),
+    (BOXED, {"ports": [PORT, PORT]}, ["spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]"]),
+    (BOXED, {"ports": [{**PORT, "hostPort": 81}, PORT]}, ["spec.containers[0].ports[1]: overlapping port definition with spec.containers[0].ports[0]"]),
+    (POD, {"imagePullSecrets": [{"name": "a"}, {"name": "a"}, {}]}, ['spec.imagePullSecrets[1].name: duplicate name "a"', 'spec.imagePullSecrets[2].name: invalid empty name ""']),
+    (POD, {"hostAliases": [{"ip": "1.2.3.4"}, {"ip": "1.2.3.4"}]}, ['spec.hostAliases[1].ip: duplicate ip "1.2.3.4"']),
+    ("podtemplates", {"template": {"spec": {"containers": [BOX], "terminationGracePeriodSeconds": -1}}}, ["template.spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"]),
+    (POD, {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]}, ["spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod"]),
+    ("services", {"spec": {"ports": [{"port": 80}], "externalName": "a.b", "externalIPs": ["1.2.3.4"], "trafficDistribution": "PreferClose"}}, ["spec.externalIPs is deprecated and may no longer be implemented in some clusters", 'spec.externalName is ignored when spec.type is not "ExternalName"', 'spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"']),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WARNED, ids=lambda case: case[2][0][:60])
+def test_37_what_looks_like_a_mistake_is_told(
+    api: Api, ns: str, case: tuple[str, Any, list[str]]
+) -> None:
+    plural, wrong, says = case
+    sent = {"metadata": {"name": "a"}, **body(plural, wrong)}
+    answer = api.ask("POST", place("", plural, ns), sent, dryRun="All")
+    assert answer.code == 201, answer.body
+    told = [one[7:-1].replace('\\"', '"') for one in answer.headers.get_all("Warning") or []]
+    assert told == says
+
+
+def test_37_only_a_template_that_changes_is_looked_at(api: Api, ns: str) -> None:
+    path = place("apps", "deployments", ns)
+    pods = {**TEMPLATE, "spec": {"containers": [{**BOX, "ports": [PORT, PORT]}]}}
+    sent = {"metadata": {"name": "a"}, "spec": {"replicas": 0, "selector": SELECTOR, "template": pods}}  # fmt: skip
+    assert api.ask("POST", path, sent).headers.get_all("Warning") == [
+        '299 - "spec.template.spec.containers[0].ports[1]: duplicate port definition with spec.template.spec.containers[0].ports[0]"'
+    ]
+    patch = {"metadata": {"labels": {"x": "y"}}}
+    assert not api.ask("PATCH", f"{path}/a", patch, kind=MERGE).headers.get_all("Warning")

@@ -62,7 +62,11 @@ def of(error: Exception) -> dict[str, Any]:
         "status": "Failure",
         "message": error.message,
         **({"reason": error.reason} if error.reason else {}),
-        **({"details": details} if details or error.code in BARE else {}),
+        **(
+            {"details": details}
+            if details or error.code in BARE or isinstance(error, Invalid)
+            else {}
+        ),
         "code": error.code,
     }
 

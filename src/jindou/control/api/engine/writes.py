@@ -25,12 +25,13 @@ from jindou.control.api.resources.zeros import fill_zeros
 from jindou.control.api.rules import (
     certificates,
     defaults,
-    job_status,
     structural,
+    updates,
     validation,
     workload_defaults,
 )
-from jindou.control.api.rules.names import forbidden, invalid
+from jindou.control.api.rules.names import invalid
+from jindou.control.api.rules.warnings import told as warned
 from jindou.objects.errors import BadRequest, Fault, InternalError
 from jindou.objects.kinds import Object
 
@@ -184,6 +185,8 @@ def judge(
         found += structural.validate(schema, obj, old)
     if isinstance(schema, Root) and schema.ruled:
         found += _rules(schema, obj, old, found, warnings)
+    if warnings is not None and not found and not resource.custom:
+        warnings += warned(resource.kind, obj, old)
     return found
 
 
@@ -366,27 +369,7 @@ def _timeless(entries: list[Object] | None) -> list[Object]:
     return [{name: held for name, held in e.items() if name != "time"} for e in entries or ()]
 
 
-def subresource_faults(obj: Object, old: Object, part: str) -> list[Fault]:
-    if obj.get("kind") == "CertificateSigningRequest" and part in ("status", "approval"):
-        return certificates.change_faults(obj, old, part)
-    if obj.get("kind") == "Job" and part == "status" and obj["apiVersion"] == "batch/v1":
-        return job_status.faults(obj, old)
-    if part != "ephemeralcontainers":
-        return []
-    before = {c["name"]: c for c in (old.get("spec") or {}).get("ephemeralContainers") or ()}
-    after = {c.get("name"): c for c in (obj.get("spec") or {}).get("ephemeralContainers") or ()}
-    at = "spec.ephemeralContainers"
-    found = []
-    for name, container in before.items():
-        if name not in after:
-            found.append(
-                forbidden(at, f"existing ephemeral containers {name} may not be removed\n")
-            )
-        elif after[name] != container:
-            found.append(
-                forbidden(at, f"existing ephemeral containers {name} may not be changed\n")
-            )
-    return found
+subresource_faults = updates.part_faults
 
 
 def preconditions(resource: Resource, old: Object, uid: str, revision: str) -> None:

@@ -18,6 +18,8 @@ def pod(obj: Object) -> None:
     pod_spec(obj.setdefault("spec", {}))
     spec = obj["spec"]
     fill(spec, enableServiceLinks=True)
+    if spec["terminationGracePeriodSeconds"] < 0:
+        spec["terminationGracePeriodSeconds"] = 1
     for container in [*spec.get("containers", []), *spec.get("initContainers", [])]:
         resources = container["resources"]
         limits = resources.get("limits")

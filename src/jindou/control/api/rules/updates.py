@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jindou.control.api.rules import addresses, batch, claims, nodes, storage
+from jindou.control.api.rules import (
+    addresses,
+    batch,
+    certificates,
+    claims,
+    job_status,
+    nodes,
+    storage,
+)
 from jindou.control.api.rules.names import forbidden, invalid
 from jindou.control.api.rules.pod_updates import pod_update
 from jindou.objects.errors import Fault
@@ -149,3 +157,26 @@ def service(obj: Object, old: Object) -> Iterator[Fault]:
     port = was.get("healthCheckNodePort")
     if local == ("Local", "Local") and port and spec.get("healthCheckNodePort") != port:
         yield forbidden("spec.healthCheckNodePort", "field is immutable")
+
+
+def part_faults(obj: Object, old: Object, part: str) -> list[Fault]:
+    if obj.get("kind") == "CertificateSigningRequest" and part in ("status", "approval"):
+        return certificates.change_faults(obj, old, part)
+    if obj.get("kind") == "Job" and part == "status" and obj["apiVersion"] == "batch/v1":
+        return job_status.faults(obj, old)
+    if part != "ephemeralcontainers":
+        return []
+    before = {c["name"]: c for c in (old.get("spec") or {}).get("ephemeralContainers") or ()}
+    after = {c.get("name"): c for c in (obj.get("spec") or {}).get("ephemeralContainers") or ()}
+    at = "spec.ephemeralContainers"
+    found = []
+    for name, container in before.items():
+        if name not in after:
+            found.append(
+                forbidden(at, f"existing ephemeral containers {name} may not be removed\n")
+            )
+        elif after[name] != container:
+            found.append(
+                forbidden(at, f"existing ephemeral containers {name} may not be changed\n")
+            )
+    return found
