@@ -103,9 +103,13 @@ def compiled(schema: Schema) -> Rules:
     schemas = Schemas()
     todo: list[tuple[Rules, Shape, Mapping[str, Any]]] = []
     rules = _tree(schema, schema, schemas, True, todo)
+    environments: dict[tuple[Shape, bool], Environment] = {}
     for node, shape, said in todo:
+        kind = shape, bool(said.get("optionalOldSelf"))
+        if kind not in environments:
+            environments[kind] = environment_of(schemas, shape, optional=kind[1])
         try:
-            node.own.append(rule_of(schemas, shape, said, node.schema))
+            node.own.append(rule_of(environments[kind], said, node.schema))
         except CompileError as error:
             node.broken.append(str(error))
         if node.adapt is None:
@@ -113,8 +117,7 @@ def compiled(schema: Schema) -> Rules:
     return rules
 
 
-def rule_of(schemas: Schemas, shape: Shape, said: Mapping[str, Any], schema: Schema) -> Rule:
-    environment = environment_of(schemas, shape, optional=bool(said.get("optionalOldSelf")))
+def rule_of(environment: Environment, said: Mapping[str, Any], schema: Schema) -> Rule:
     message = None
     if said.get("messageExpression"):
         message = environment.compile(said["messageExpression"])
