@@ -8,6 +8,7 @@ import pytest
 
 from jindou.control.api.bootstrap import storage_class
 from jindou.control.controllers.garbage_collector import GarbageCollector
+from jindou.control.controllers.groundwork.references import object_reference
 from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.service_accounts import ServiceAccounts
 from jindou.control.controllers.storage import plans
@@ -295,7 +296,7 @@ def test_a_volume_whose_claim_goes_before_it_names_the_volume_is_given_back() ->
         claim = await world.client.create(
             PERSISTENT_VOLUME_CLAIM, claim_object(storageClassName="none")
         )
-        reference = plans.reference_to(claim)
+        reference = object_reference(PERSISTENT_VOLUME_CLAIM, claim)
         await world.client.create(PERSISTENT_VOLUME, volume_object(claimRef=reference))
         await world.settled()
         await world.client.delete(DATA)
@@ -358,5 +359,29 @@ def test_two_claims_that_want_one_volume() -> None:
         volume = await phase_of(world, Ref(PERSISTENT_VOLUME, "", "pv"), "Bound")
         assert volume["spec"]["claimRef"]["uid"] == bound["metadata"]["uid"]
         assert [one["spec"].get("volumeName") for one in held].count("pv") == 1
+
+    play(scenario)
+
+
+def test_a_pod_goes_on_when_the_class_of_its_claim_is_there() -> None:
+    async def scenario(world: Any) -> None:
+        await world.client.create(PERSISTENT_VOLUME_CLAIM, claim_object(storageClassName="late"))
+        await world.client.create(POD, pod_with_claim())
+        pod = Ref(POD, "default", "web")
+
+        async def told() -> Any:
+            held = (await world.client.get(pod)).get("status") or {}
+            return [one["reason"] for one in held.get("conditions") or ()] == ["Unschedulable"]
+
+        await world.until(told)
+        await world.settled()
+        waiting = {"volumeBindingMode": "WaitForFirstConsumer", "metadata": {"name": "late"}}
+        await world.client.create(STORAGE_CLASS, {**NOW, **waiting})
+        await phase_of(world, DATA, "Bound")
+
+        async def placed() -> Any:
+            return (await world.client.get(pod))["spec"].get("nodeName")
+
+        await world.until(placed)
 
     play(scenario)

@@ -35,7 +35,7 @@ Terms = Sequence[Mapping[str, Any]]
 
 
 class Claims:
-    """`changed` is called when a claim or a volume may have made room for someone."""
+    """`changed` is called when a claim, a volume or a class may have made room for someone."""
 
     def __init__(self, informers: Informers, changed: Callable[[], None]) -> None:
         self._claims = informers.of(PERSISTENT_VOLUME_CLAIM)
@@ -43,7 +43,7 @@ class Claims:
         self._classes = informers.of(STORAGE_CLASS)
         self._changed = changed
         self._news = asyncio.Event()
-        for informer in (self._claims, self._volumes):
+        for informer in (self._claims, self._volumes, self._classes):
             informer.on_change(self._tell)
 
     def _tell(self, old: Object | None, new: Object | None) -> None:

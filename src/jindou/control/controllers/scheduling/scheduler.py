@@ -81,8 +81,11 @@ class Scheduler:
         name = obj["metadata"]["name"]
         if new is None:
             self._cluster.namespaces.pop(name, None)
-        else:
-            self._cluster.namespaces[name] = new["metadata"].get("labels") or {}
+            return
+        labels = new["metadata"].get("labels") or {}
+        if self._cluster.namespaces.get(name) != labels:
+            self._cluster.namespaces[name] = labels
+            self._helped()
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new if new is not None else old

@@ -13,6 +13,7 @@ from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
 from jindou.control.controllers.groundwork import owners
 from jindou.control.controllers.groundwork.recorder import Recorder
+from jindou.control.controllers.groundwork.references import object_reference
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.storage import plans
 from jindou.control.controllers.storage.plans import annotation, phase
@@ -189,7 +190,7 @@ class Claims:
             annotations = volume["metadata"].setdefault("annotations", {})
             if not reference:
                 annotations[plans.BY_CONTROLLER] = "yes"
-            volume["spec"]["claimRef"] = plans.reference_to(claim)
+            volume["spec"]["claimRef"] = object_reference(PERSISTENT_VOLUME_CLAIM, claim)
             volume = await client.update(PERSISTENT_VOLUME, volume)
             await self._volumes.caught_up(volume["metadata"].get("resourceVersion", ""))
         name = volume["metadata"]["name"]

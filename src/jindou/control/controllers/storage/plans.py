@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork.references import object_reference
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.scheduling.node_terms import matches_term
 from jindou.objects import quantities
@@ -123,7 +124,7 @@ def volume_for(claim: Object, storage: Object, node: NodeState, folder: str) -> 
         "spec": {
             "accessModes": list(spec["accessModes"]),
             "capacity": {"storage": request_of(claim)},
-            "claimRef": reference_to(claim),
+            "claimRef": object_reference(PERSISTENT_VOLUME_CLAIM, claim),
             "hostPath": {"path": f"{folder}/{name}", "type": "DirectoryOrCreate"},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [match]}]}},
             "persistentVolumeReclaimPolicy": storage.get("reclaimPolicy") or "Delete",
@@ -131,18 +132,6 @@ def volume_for(claim: Object, storage: Object, node: NodeState, folder: str) -> 
             "volumeMode": "Filesystem",
             **({"mountOptions": held} if (held := storage.get("mountOptions")) else {}),
         },
-    }
-
-
-def reference_to(claim: Object) -> Object:
-    meta = claim["metadata"]
-    return {
-        "apiVersion": PERSISTENT_VOLUME_CLAIM.api_version,
-        "kind": PERSISTENT_VOLUME_CLAIM.name,
-        "name": meta["name"],
-        "namespace": meta["namespace"],
-        "uid": meta["uid"],
-        "resourceVersion": meta.get("resourceVersion", ""),
     }
 
 

@@ -10,6 +10,7 @@ from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
 from jindou.control.controllers.groundwork import owners, times
 from jindou.control.controllers.groundwork.recorder import Recorder
+from jindou.control.controllers.groundwork.references import object_reference
 from jindou.control.controllers.workloads.jobs import cron_plans
 from jindou.control.controllers.workloads.jobs.cron_plans import Decision
 from jindou.objects import schedules
@@ -132,7 +133,7 @@ class CronJobs:
             self._events.event(client, owner, "FailedCreate", text, "Warning")
             raise
         if all(one["uid"] != made["metadata"]["uid"] for one in status["active"]):
-            status["active"] = [*status["active"], cron_plans.reference_to(made)]
+            status["active"] = [*status["active"], object_reference(JOB, made)]
         status["lastScheduleTime"] = times.text(decision.start)
         await self._jobs.caught_up(made["metadata"].get("resourceVersion", ""))
 

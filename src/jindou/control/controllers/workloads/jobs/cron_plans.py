@@ -50,18 +50,6 @@ def job_of(owner: Object, schedule: Schedule, moment: float) -> Object:
     }
 
 
-def reference_to(job: Object) -> Object:
-    meta = job["metadata"]
-    return {
-        "apiVersion": JOB.api_version,
-        "kind": JOB.name,
-        "name": meta["name"],
-        "namespace": meta["namespace"],
-        "resourceVersion": meta.get("resourceVersion", ""),
-        "uid": meta["uid"],
-    }
-
-
 def plan_surplus(owner: Object, jobs: Sequence[Object]) -> list[Object]:
     """Finished Jobs beyond the limits of history, the oldest."""
     found = []
