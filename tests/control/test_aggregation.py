@@ -378,7 +378,7 @@ def test_what_a_service_says_against_a_server(service: Any, slices: Any, reason:
 @pytest.mark.parametrize(
     "junk",
     [
-        None, [], "x", 5, {}, {"resources": 5}, {"resources": [5, {}, {"name": 7}]},
+        None, [], "x", 5, {}, {"resources": 5}, {"resources": [5, {}, {"name": 7}, {"name": 7}]},
         {"kind": "APIGroupDiscoveryList", "items": [5, {"metadata": 5}, {"metadata": {"name": "g"}, "versions": [5, {}]}]},
         {"paths": 5}, {"paths": {"apis/g/v1": 5}},
     ],

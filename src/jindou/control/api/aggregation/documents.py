@@ -146,6 +146,7 @@ def of_legacy(document: Any, remote: Remote) -> Object:
         for field in ("shortNames", "categories"):
             if entry.get(field):
                 made[field] = entry[field]
-        before = resources.get(name, {})
-        resources[name] = {**made, **({"subresources": before["subresources"]} if before else {})}
+        if subresources := resources.get(name, {}).get("subresources"):
+            made["subresources"] = subresources
+        resources[name] = made
     return {"version": remote.version, "resources": list(resources.values())}
