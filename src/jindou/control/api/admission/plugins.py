@@ -1,8 +1,8 @@
 """What the cloud itself adds to objects on their way in, or refuses: in place, before they are judged.
 
 The order is that of the real admission plugins: LimitRanger, ServiceAccount, Priority,
-TaintNodesByCondition, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass. Objects read from the store are shared
-and never changed.
+TaintNodesByCondition, DefaultTolerationSeconds, DefaultStorageClass, StorageObjectInUseProtection,
+RuntimeClass. Objects read from the store are shared and never changed.
 Source: https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/
 """
 

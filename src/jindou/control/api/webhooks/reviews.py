@@ -149,17 +149,20 @@ def verdict(answer: Any, uid: str, version: str, *, mutating: bool) -> Verdict:
 
 
 def _check_types(response: Object) -> None:
-    """What can't be an AdmissionResponse is not guessed at."""
+    """What can't be an AdmissionResponse is not guessed at. Raises Wrong."""
     for holder, fields in ((response, RESPONSE), (response.get("status") or {}, STATUS)):
         for field, (kind, inner) in fields.items():
             held = holder.get(field)
             if held is None:
                 continue
-            parts = list(held.values()) if isinstance(held, dict) else held
-            right = isinstance(held, kind) and (kind is bool or not isinstance(held, bool))
-            if not right or (inner is not None and not all(isinstance(p, inner) for p in parts)):
+            wrong = type(held) is not kind
+            if not wrong and inner is not None:
+                parts = held.values() if isinstance(held, dict) else held
+                wrong = any(type(part) is not inner for part in parts)
+            if wrong:
+                given = json_patch.JSON_NAMES[type(held)]
                 raise Wrong(
-                    f"failed to call webhook: json: cannot unmarshal into Go struct field AdmissionReview.response.{field}"
+                    f"failed to call webhook: json: cannot unmarshal {given} into Go struct field AdmissionReview.response.{field}"
                 )
 
 
