@@ -105,11 +105,11 @@ def test_the_smallest_that_fits_is_taken_but_first_the_one_that_names_the_claim(
     ("path", "kept"),
     [
         ("/var/lib/jindou/volumes/pvc-1", True), ("/var/lib/jindou/volumes", False),
-        ("/var/lib/jindou/volumes/..", False), ("/etc", False), ("/var/lib/jindou/volumes/a/b", False),
+        ("/var/lib/jindou/volumes/..", False), ("/var/lib/jindou/volumes/pvc-2", False), ("/etc", False), ("/var/lib/jindou/volumes/a/b", False),
     ],
 )  # fmt: skip
 def test_a_node_empties_nothing_but_folders_of_volumes(path: str, kept: bool) -> None:
-    volume = volume_object(hostPath={"path": path})
+    volume = volume_object("pvc-1", hostPath={"path": path})
     assert (folder_of(volume, Settings()) is not None) is kept
 
 

@@ -11,6 +11,8 @@ import pytest
 from jindou.control.api.access.tokens import Tokens
 from jindou.control.api.server import ApiServer
 from jindou.control.store.memory import MemoryStore
+from jindou.machine.volumes import Volumes
+from jindou.machine.volumes.local import LocalVolumes
 from jindou.machine.volumes.pretend import PretendVolumes
 from jindou.node.volumes.provisioned import (
     FINALIZER,
@@ -45,7 +47,7 @@ def volume(path: Path, policy: str = "Delete", node: str = "here") -> dict[str, 
     }
 
 
-def delete(tmp_path: Path, made: dict[str, Any]) -> None:
+def delete(tmp_path: Path, made: dict[str, Any], driver: Volumes | None = None) -> None:
     """Until the volume is gone, which takes this node's consent."""
 
     async def main() -> None:
@@ -54,7 +56,7 @@ def delete(tmp_path: Path, made: dict[str, Any]) -> None:
         await server.start()
         client = server.local()
         created = await client.create(PERSISTENT_VOLUME, made)
-        provisioned = Provisioned(settings, client, PretendVolumes(), "here")
+        provisioned = Provisioned(settings, client, driver or PretendVolumes(), "here")
         running = asyncio.create_task(provisioned.run())
         try:
             await client.delete(VOLUME)
@@ -102,3 +104,26 @@ def test_a_volume_that_names_another_folder_empties_nothing(tmp_path: Path) -> N
     precious.mkdir()
     delete(tmp_path, volume(precious))
     assert precious.exists()
+
+
+def test_links_in_a_volume_and_a_link_instead_of_it_lead_nowhere(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("kept")
+    folder = tmp_path / "volumes" / "pvc-1"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "out").symlink_to(precious)
+    (folder / "file").symlink_to(precious / "file")
+    delete(tmp_path, volume(folder), LocalVolumes())
+    assert not folder.exists()
+    folder.symlink_to(precious)
+    delete(tmp_path, volume(folder), LocalVolumes())
+    assert not folder.is_symlink()
+    assert (precious / "file").read_text() == "kept"
+
+
+def test_a_volume_never_empties_the_folder_of_another(tmp_path: Path) -> None:
+    other = tmp_path / "volumes" / "pvc-2"
+    other.mkdir(parents=True)
+    delete(tmp_path, volume(other))
+    assert other.exists()

@@ -31,10 +31,10 @@ def is_ours(volume: Object) -> bool:
 
 
 def folder_of(volume: Object, settings: Settings) -> Path | None:
-    """Where its content is, if that is a folder that we keep for volumes."""
+    """Where its content is, if that is the folder that we keep for it."""
     path = Path((volume["spec"].get("hostPath") or {}).get("path") or "/")
-    base = Path(settings.data) / "volumes"
-    return path if path.parent == base and path.name not in ("", ".", "..") else None
+    own = Path(settings.data) / "volumes" / volume["metadata"]["name"]
+    return path if path == own else None
 
 
 def named_nodes(volume: Object) -> set[str]:

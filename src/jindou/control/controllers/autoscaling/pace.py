@@ -131,40 +131,31 @@ def bounded(
     now: float,
 ) -> tuple[int, Said]:
     if wanted > current:
-        limit = max(current, upper(history, rules(behavior, "scaleUp"), current, now))
+        limit = max(current, reach(history, behavior, current, now, 1))
         highest, said = (limit, TOO_FAST_UP) if most > limit else (most, TOO_MANY)
         return (highest, said) if wanted > highest else (wanted, WITHIN)
     if wanted < current:
-        limit = min(current, lower(history, rules(behavior, "scaleDown"), current, now))
+        limit = min(current, reach(history, behavior, current, now, -1))
         lowest, said = (limit, TOO_FAST_DOWN) if least < limit else (least, TOO_FEW)
         return (lowest, said) if wanted < lowest else (wanted, WITHIN)
     return wanted, WITHIN
 
 
-def upper(history: History, rule: Mapping[str, Any], current: int, now: float) -> int:
+def reach(history: History, behavior: Mapping[str, Any], current: int, now: float, way: int) -> int:
+    """How far the policies of one side let it go: up (1) or down (-1)."""
+    rule = rules(behavior, "scaleUp" if way > 0 else "scaleDown")
     if rule["selectPolicy"] == "Disabled":
         return current
     proposals: list[int] = []
     for policy in rule["policies"]:
         start = began(history, policy["periodSeconds"], current, now)
         if policy["type"] == "Pods":
-            proposals.append(start + policy["value"])
+            proposals.append(start + way * policy["value"])
         else:
-            proposals.append(math.ceil(start * (1 + policy["value"] / 100)))
-    return min(proposals) if rule["selectPolicy"] == "Min" else max(proposals)
-
-
-def lower(history: History, rule: Mapping[str, Any], current: int, now: float) -> int:
-    if rule["selectPolicy"] == "Disabled":
-        return current
-    proposals: list[int] = []
-    for policy in rule["policies"]:
-        start = began(history, policy["periodSeconds"], current, now)
-        if policy["type"] == "Pods":
-            proposals.append(start - policy["value"])
-        else:
-            proposals.append(int(start * (1 - policy["value"] / 100)))
-    return max(proposals) if rule["selectPolicy"] == "Min" else min(proposals)
+            share = start * (1 + way * policy["value"] / 100)
+            proposals.append(math.ceil(share) if way > 0 else int(share))
+    least = rule["selectPolicy"] == "Min"
+    return min(proposals) if least == (way > 0) else max(proposals)
 
 
 def began(history: History, period: float, current: int, now: float) -> int:
