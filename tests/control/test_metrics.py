@@ -155,6 +155,23 @@ def test_nobody_is_asked_before_somebody_asks_and_once_for_many():
     on_api(scenario)
 
 
+def test_a_node_that_never_ends_its_answer_is_left_out_like_a_silent_one():
+    async def scenario(api):
+        _, nodes = await cluster(api)
+
+        async def read(node: str, path: str) -> bytes:
+            if node == "silent":
+                await asyncio.Event().wait()
+            return await nodes.read(node, path)
+
+        metrics = Metrics(api.server.engine, read, lambda: nodes.now, nodes.pause, patience=0.05)
+        kind = api.server.registry.by_url("metrics.k8s.io", "v1beta1", "nodes")
+        async with asyncio.timeout(10):
+            assert [node["metadata"]["name"] for node in await metrics.find(kind, "")] == ["here"]
+
+    on_api(scenario)
+
+
 def test_it_is_discovered_and_read_in_process():
     async def scenario(api):
         await cluster(api)

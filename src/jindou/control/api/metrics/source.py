@@ -37,6 +37,7 @@ log = logging.getLogger("jindou.api")
 
 FRESH = 1.0  # seconds that a look is good for
 APART = 1.0  # seconds between the two looks of who asks first
+PATIENCE = 10.0  # seconds that a node may take for its answer
 PATH = "/metrics/resource"
 
 Read = Callable[[str, str], Awaitable[bytes]]  # a node and a path of its endpoint
@@ -49,7 +50,7 @@ class Measured(NamedTuple):
 
 
 class Metrics:
-    """`read` asks a node's endpoint; `clock` and `pause` are time itself."""
+    """`read` asks a node's endpoint, for `patience` seconds; `clock` and `pause` are time itself."""
 
     def __init__(
         self,
@@ -57,11 +58,13 @@ class Metrics:
         read: Read,
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        patience: float = PATIENCE,
     ) -> None:
         self._engine = engine
         self._read = read
         self._clock = clock
         self._pause = pause
+        self._patience = patience
         self._looks: dict[str, list[Look]] = {}
         self._asking: dict[str, asyncio.Task[Measured | None]] = {}
 
@@ -129,7 +132,8 @@ class Metrics:
         return Measured(after.at, after.at - before.at, dict(rates(before, after)))
 
     async def _look(self, node: str, looks: list[Look]) -> list[Look]:
-        text = await self._read(node, PATH)
+        async with asyncio.timeout(self._patience):
+            text = await self._read(node, PATH)
         held = kept(looks, Look(self._clock(), parse(text.decode())))
         self._looks[node] = held
         return held

@@ -113,8 +113,10 @@ class Connect:
         certificate = self._pki / "proxy.crt"
         age = certificate.stat().st_mtime
         held = self._nodes.get(name)
-        if held is not None and held[0] == age:
-            return held[1]
+        if held is not None:
+            if held[0] == age:
+                return held[1]
+            held[1].close()
         tls = client_context(
             str(self._pki / "ca.crt"), str(certificate), str(self._pki / "proxy.key")
         )
