@@ -154,7 +154,12 @@ def test_32_a_stateful_set_is_judged_anew_without_its_claims(api: Api, ns: str) 
     claims = [{"metadata": {"name": "v"}, "spec": CLAIM}]
     spec = {"serviceName": "s", "selector": SELECTOR, "template": TEMPLATE, "replicas": 0}
     made = api.make(path, {"metadata": {"name": "a"}, "spec": {**spec, "volumeClaimTemplates": claims}})  # fmt: skip
-    made["spec"]["volumeClaimTemplates"][0] |= {"kind": "Odd", "apiVersion": "v9"}
+    made["spec"]["volumeClaimTemplates"][0] |= {
+        "kind": "Odd",
+        "apiVersion": "v9",
+        "status": {},
+    }
+    del made["metadata"]["resourceVersion"]  # its controller writes too
     kept = api.good("PUT", f"{path}/a", made)["spec"]["volumeClaimTemplates"][0]
     assert (kept["apiVersion"], kept["kind"]) == ("v1", "PersistentVolumeClaim")
 

@@ -119,8 +119,12 @@ def _fixed(spec: Object, may: set[str], bound: bool) -> Object:
 def storage_class(obj: Object) -> list[Fault]:
     found = provisioner(obj.get("provisioner") or "", "provisioner")
     for field, known in (("reclaimPolicy", RECLAIM), ("volumeBindingMode", BINDING)):
-        if obj.get(field) is not None and obj[field] not in known:
-            found.append(unsupported(field, obj[field], known))
+        if (
+            (value := obj.get(field)) is not None
+            and value not in known
+            and (value or field != "reclaimPolicy")
+        ):
+            found.append(unsupported(field, value, known))
     return [*found, *_topologies(obj.get("allowedTopologies") or ())]
 
 

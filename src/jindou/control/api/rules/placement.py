@@ -37,7 +37,8 @@ PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 def placement(spec: Object, at: str) -> Iterator[Fault]:
     yield from tolerations(spec.get("tolerations") or (), f"{at}.tolerations")
     yield from _spreads(spec.get("topologySpreadConstraints") or (), f"{at}.topologySpreadConstraints")  # fmt: skip
-    affinity = spec.get("affinity") or {}
+    if not (affinity := spec.get("affinity")):
+        return
     yield from _node_affinity(affinity.get("nodeAffinity") or {}, f"{at}.affinity.nodeAffinity")
     for name in ("podAffinity", "podAntiAffinity"):
         yield from _pod_affinity(affinity.get(name) or {}, f"{at}.affinity.{name}")

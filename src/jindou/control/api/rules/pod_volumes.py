@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from jindou.control.api.rules.claims import claim_spec, driver_name, nfs_faults
 from jindou.control.api.rules.names import (
@@ -24,11 +24,8 @@ TYPES = (
     "Socket",
 )  # fmt: skip
 PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
-NEEDED = (
-    ("hostPath", "path"), ("configMap", "name"), ("secret", "secretName"),
-    ("persistentVolumeClaim", "claimName"),
-)  # fmt: skip
-DEVICES = ("persistentVolumeClaim", "ephemeral")
+KINDS = frozenset(SOURCES)
+DEVICES = frozenset(("persistentVolumeClaim", "ephemeral"))
 PROJECTIONS = (
     "secret",
     "configMap",
@@ -42,33 +39,62 @@ MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 
 
 def volume_faults(volume: Object, at: str) -> Iterator[Fault]:
-    kinds = [source for source in SOURCES if volume.get(source) is not None]
-    for extra in kinds[1:]:
-        yield forbidden(f"{at}.{extra}", "may not specify more than 1 volume type")
-    for kind, field in NEEDED:
-        if kinds[:1] == [kind] and not volume[kind].get(field):
-            yield required(f"{at}.{kind}.{field}")
-    if host := volume.get("hostPath"):
-        yield from _host_path(host, f"{at}.hostPath")
-    if (limit := (volume.get("emptyDir") or {}).get("sizeLimit")) is not None:
-        yield from _size(limit, f"{at}.emptyDir.sizeLimit")
-    for name in ("configMap", "secret", "downwardAPI", "projected"):
-        if source := volume.get(name):
-            yield from _mode(source.get("defaultMode"), f"{at}.{name}.defaultMode")
-    for name in ("configMap", "secret"):
-        yield from _items((volume.get(name) or {}).get("items") or (), f"{at}.{name}.items")
-    for item in (volume.get("downwardAPI") or {}).get("items") or ():
-        yield from _downward(item, f"{at}.downwardAPI")
-    if volume.get("projected"):
-        yield from _projected(volume["projected"].get("sources") or (), f"{at}.projected")
-    if (made := volume.get("ephemeral")) is not None:
-        yield from _claim(made.get("volumeClaimTemplate"), f"{at}.ephemeral.volumeClaimTemplate")
-    if (driven := volume.get("csi")) is not None:
-        yield from driver_name(driven.get("driver") or "", f"{at}.csi.driver")
-        if (secret := driven.get("nodePublishSecretRef")) is not None and not secret.get("name"):
-            yield required(f"{at}.csi.nodePublishSecretRef.name")
-    if (shared := volume.get("nfs")) is not None:
-        yield from nfs_faults(shared, f"{at}.nfs")
+    kinds = [name for name in volume if name in KINDS and volume[name] is not None]
+    if len(kinds) > 1:
+        kinds.sort(key=SOURCES.index)
+        for extra in kinds[1:]:
+            yield forbidden(f"{at}.{extra}", "may not specify more than 1 volume type")
+    for kind in kinds:
+        if (rule := BY_KIND.get(kind)) is not None:
+            yield from rule(volume[kind], f"{at}.{kind}")
+
+
+def _config_map(held: Object, at: str) -> Iterator[Fault]:
+    if not held.get("name"):
+        yield required(f"{at}.name")
+    yield from _files(held, at)
+
+
+def _secret(held: Object, at: str) -> Iterator[Fault]:
+    if not held.get("secretName"):
+        yield required(f"{at}.secretName")
+    yield from _files(held, at)
+
+
+def _files(held: Object, at: str) -> Iterator[Fault]:
+    yield from _mode(held.get("defaultMode"), f"{at}.defaultMode")
+    yield from _items(held.get("items") or (), f"{at}.items")
+
+
+def _downward_files(held: Object, at: str) -> Iterator[Fault]:
+    yield from _mode(held.get("defaultMode"), f"{at}.defaultMode")
+    for item in held.get("items") or ():
+        yield from _downward(item, at)
+
+
+def _all(held: Object, at: str) -> Iterator[Fault]:
+    yield from _mode(held.get("defaultMode"), f"{at}.defaultMode")
+    yield from _projected(held.get("sources") or (), at)
+
+
+def _claimed(held: Object, at: str) -> Iterator[Fault]:
+    if not held.get("claimName"):
+        yield required(f"{at}.claimName")
+
+
+def _empty(held: Object, at: str) -> Iterator[Fault]:
+    if (limit := held.get("sizeLimit")) is not None:
+        yield from _size(limit, f"{at}.sizeLimit")
+
+
+def _made(held: Object, at: str) -> Iterator[Fault]:
+    yield from _claim(held.get("volumeClaimTemplate"), f"{at}.volumeClaimTemplate")
+
+
+def _driven(held: Object, at: str) -> Iterator[Fault]:
+    yield from driver_name(held.get("driver") or "", f"{at}.driver")
+    if (secret := held.get("nodePublishSecretRef")) is not None and not secret.get("name"):
+        yield required(f"{at}.nodePublishSecretRef.name")
 
 
 def _claim(template: Object | None, at: str) -> Iterator[Fault]:
@@ -120,6 +146,8 @@ def mounts(spec: Object, at: str) -> Iterator[Fault]:
 
 def _host_path(host: Object, at: str) -> Iterator[Fault]:
     path, kind = host.get("path") or "", host.get("type") or ""
+    if not path:
+        yield required(f"{at}.path")
     if ".." in path.split("/"):
         yield invalid(f"{at}.path", path, "must not contain '..'")
     if kind not in TYPES:
@@ -232,3 +260,10 @@ def _mounts(container: Object, at: str) -> Iterator[Fault]:
             elif how != "None":
                 says = "may only be specified when mountPropagation is None or not specified"
                 yield forbidden(f"{field}.recursiveReadOnly", says)
+
+
+BY_KIND: dict[str, Callable[[Object, str], Iterator[Fault]]] = {
+    "configMap": _config_map, "csi": _driven, "downwardAPI": _downward_files, "emptyDir": _empty,
+    "ephemeral": _made, "hostPath": _host_path, "nfs": nfs_faults, "persistentVolumeClaim": _claimed,
+    "projected": _all, "secret": _secret,
+}  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jindou.control.api.rules.essence import remembered
 from jindou.control.api.rules.host_ports import host_ports
 from jindou.control.api.rules.names import (
     ENV_NAME,
@@ -40,6 +41,7 @@ def validate(pod: Object) -> list[Fault]:
     return spec(pod.get("spec") or {}, "spec")
 
 
+@remembered
 def spec(held: Object, at: str) -> list[Fault]:
     found: list[Fault] = []
     volumes = volume_names(held.get("volumes") or (), f"{at}.volumes", found)
@@ -112,7 +114,7 @@ def volume_names(volumes: Sequence[Object], at: str, found: list[Fault]) -> dict
         if faults:
             found += faults
         else:
-            seen[name] = any(volume.get(kind) is not None for kind in DEVICES)
+            seen[name] = not DEVICES.isdisjoint(volume)
     return seen
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jindou.control.api.rules.names import (
+    duplicate,
     forbidden,
     invalid,
     label,
@@ -19,6 +20,7 @@ from jindou.objects.quantities import BadQuantity, parse
 HIGHEST = 1_000_000_000
 SYSTEM = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 UNHEALTHY = ("AlwaysAllow", "IfHealthyBudget")
+TOLERATION = ("key", "operator", "value", "effect")
 POLICIES = ("Never", "PreemptLowerPriority")
 
 
@@ -50,6 +52,12 @@ def runtime_class(obj: Object) -> list[Fault]:
         found.append(invalid("handler", handler, wrong))
     scheduling = obj.get("scheduling") or {}
     found += tolerations(scheduling.get("tolerations") or (), "scheduling.tolerations")
+    held = scheduling.get("tolerations") or []
+    for n, one in enumerate(held):
+        if one in held[:n]:
+            shown = {name[0].upper() + name[1:]: one.get(name, "") for name in TOLERATION}
+            shown["TolerationSeconds"] = one.get("tolerationSeconds")
+            found.append(duplicate(f"scheduling.tolerations[{n}]", shown))
     found += labels(scheduling.get("nodeSelector"), "scheduling.nodeSelector")
     fixed = (obj.get("overhead") or {}).get("podFixed") or {}
     found += quantities(fixed, "overhead.podFixed")

@@ -77,7 +77,8 @@ def stateful_set(obj: Object) -> None:
     )
     for claim in spec.get("volumeClaimTemplates") or ():
         claim |= {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
-        fill(claim, status={"phase": "Pending"})
+        if not (claim.get("status") or {}).get("phase"):
+            claim["status"] = {**(claim.get("status") or {}), "phase": "Pending"}
         fill(claim.setdefault("spec", {}), volumeMode="Filesystem")
     template(spec)
 
