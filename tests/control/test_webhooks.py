@@ -14,6 +14,7 @@ from jindou.control.api import status
 from jindou.control.api.webhooks import clients, conversion, reviews
 from jindou.control.api.webhooks.admission import same
 from jindou.control.store import Store
+from jindou.control.store.memory import MemoryStore
 from jindou.objects.errors import InternalError
 from jindou.objects.kinds import Kind, Object, Ref
 from tests.control.apis import Api, on_api
@@ -150,6 +151,16 @@ def test_conditions_may_ask_what_the_user_may_do_with_the_object(tmp_path: Path)
                 await api.ask("DELETE", f"{HOOKS}/c")
 
     on_api(scenario)
+
+
+def test_of_many_authorities_those_that_were_used_last_are_kept() -> None:
+    made = clients.Clients(MemoryStore(), most=2)
+    first, second = made.pool("", "a"), made.pool("", "b")
+    assert made.pool("", "a") is first
+    made.pool("", "c")
+    assert made.pool("", "a") is first
+    assert made.pool("", "b") is not second
+    made.close()
 
 
 # ---------------------------------------------------------------- answers

@@ -82,7 +82,7 @@ class TypeChecks:
 
 
 def warnings(spec: Object, registry: Registry) -> Iterator[Object]:
-    """One for each expression that does not fit all kinds."""
+    """One for each expression that does not fit all kinds. The compiler is loaded here."""
     resources = kinds(spec, registry)
     if not resources:
         return

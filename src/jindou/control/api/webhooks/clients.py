@@ -68,9 +68,10 @@ def target_of(config: Mapping[str, Any]) -> Target:
 
 
 class Clients:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, most: int = MOST_POOLS) -> None:
         self._store = store
-        self._pools: dict[tuple[str, str], Pool] = {}
+        self._most = most
+        self._pools: dict[tuple[str, str], Pool] = {}  # what was used last is last
 
     async def post(self, target: Target, body: bytes, timeout: float) -> Any:
         """The JSON that answers. Raises CallFailed."""
@@ -105,12 +106,12 @@ class Clients:
 
     def pool(self, authority: str, server_name: str) -> Pool:
         key = hashlib.sha256(authority.encode()).hexdigest(), server_name
-        pool = self._pools.get(key)
+        pool = self._pools.pop(key, None)
         if pool is None:
-            if len(self._pools) >= MOST_POOLS:
-                self.close()
             pool = Pool(trusting(authority), server_name=server_name, host=server_name)
-            self._pools[key] = pool
+        self._pools[key] = pool
+        if len(self._pools) > self._most:
+            self._pools.pop(next(iter(self._pools))).close()
         return pool
 
     def close(self) -> None:
