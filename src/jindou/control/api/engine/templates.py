@@ -34,6 +34,7 @@ from jindou.objects.kinds import Object
 NAME_TRIES = 8
 PREFIXES = frozenset({"core/pods/"})
 MOST = 16 * 1024 * 1024  # bytes of bodies and templates
+MOST_READ = 4096  # objects of which admission need not ask again
 NAMED = re.compile(rb'"metadata": ?\{"name": ?"([a-z0-9][-a-z0-9.]*)"')
 HOLE = uuid.uuid4().hex
 
@@ -93,18 +94,30 @@ class Witness:
         self._store = store
         self._changed = changed
         self._read: set[str] = set()
+        self._gets: dict[str, Stored | None] = {}  # both until anything changes
+        self._scans: dict[str, Listing] = {}
 
     @property
     def revision(self) -> int:
         return self._store.revision
 
     def get(self, key: str) -> Stored | None:
-        self._note(bucket_of(key))
-        return self._store.get(key)
+        try:
+            return self._gets[key]
+        except KeyError:
+            self._note(bucket_of(key))
+            found = self._gets[key] = self._store.get(key)
+            return found
 
     def scan(self, prefix: str, after: str = "", limit: int = 0) -> Listing:
-        self._note(bucket_of(prefix))
-        return self._store.scan(prefix, after, limit)
+        if after or limit:
+            self._note(bucket_of(prefix))
+            return self._store.scan(prefix, after, limit)
+        found = self._scans.get(prefix)
+        if found is None:
+            self._note(bucket_of(prefix))
+            found = self._scans[prefix] = self._store.scan(prefix)
+        return found
 
     async def commit(
         self, key: str, value: Encode | None, *, expect: int | None = None, lazy: bool = False
@@ -117,9 +130,19 @@ class Witness:
         return self._store.watch(prefix, after, deliver)
 
     def _note(self, bucket: str) -> None:
+        if len(self._gets) > MOST_READ:
+            self._forget()
         if bucket not in self._read:
             self._read.add(bucket)
-            self._store.watch(bucket, self._store.revision, lambda changes: self._changed())
+            self._store.watch(bucket, self._store.revision, self._told)
+
+    def _told(self, changes: Sequence[Change]) -> None:
+        self._forget()
+        self._changed()
+
+    def _forget(self) -> None:
+        self._gets.clear()
+        self._scans.clear()
 
 
 class Templates:

@@ -27,6 +27,7 @@ from jindou.control.api.engine import (
 from jindou.control.api.engine.calls import Call, DeleteOptions
 from jindou.control.api.engine.commits import Commits, Deleted, Written, unconditional
 from jindou.control.api.engine.decoding import check_kind, check_type, fit
+from jindou.control.api.engine.noting import Noting
 from jindou.control.api.engine.places import Places
 from jindou.control.api.engine.removals import Removals
 from jindou.control.api.engine.selection import FactsCache, Selection
@@ -58,6 +59,7 @@ class Engine:
         self.chain = Chain()
         self._places = Places(store)
         self._commits = Commits(store, registry, allocation)
+        self._noting = Noting()
         self.templates = Templates(store, self.chain, self._places, self._commits)
         self._removals = Removals(store, self._places, self.chain)
         self._judges: dict[str, Judge] = {}
@@ -175,10 +177,7 @@ class Engine:
     def _track(
         self, resource: Resource, old: Object | None, obj: Object, call: Call, part: str
     ) -> None:
-        managed.track(
-            old, obj, manager=call.manager, schema=resource.schema, api_version=resource.kind.api_version,
-            subresource=part, now=writes.now(),
-        )  # fmt: skip
+        self._noting.track(resource, old, obj, call, part)
 
     # ------------------------------------------------------------ changing
 

@@ -136,11 +136,10 @@ class Watch:
         """Raises Forgotten where `start` is before the history."""
         after = start.after
         if after is None:
-            listing = self._store.scan(self.prefix)
-            after = listing.revision
+            after = self._store.revision
             told = [
                 Told("ADDED", stored.value, stored.revision, None)
-                for stored in listing.items
+                for stored in self._present()
                 if self._matches(stored)
             ]
             if told:
@@ -149,6 +148,12 @@ class Watch:
         self._stop = self._store.watch(self.prefix, after, self._deliver)
         if self._ended:  # by what was told while it began
             self.end()
+
+    def _present(self) -> Sequence[Stored]:
+        """Of all there is, what may be meant: for one name no list is made of the others."""
+        if self._selection.name:
+            return lists.named(self._store, self._resource, self._selection)
+        return self._store.scan(self.prefix).items
 
     def end(self) -> None:
         self._ended = True

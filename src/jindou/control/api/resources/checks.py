@@ -91,7 +91,12 @@ def _clean(check: Check, value: Any) -> bool:
         if check.kind != "array":
             return False
         child = check.items or check.item()
-        return child is not None and all(_clean(child, held) for held in value)
+        if child is None:
+            return False
+        for held in value:  # noqa: SIM110 - `all` would be another call for each
+            if not _clean(child, held):
+                return False
+        return True
     return _scalar(check, value)
 
 

@@ -34,15 +34,18 @@ def dropped_of(schema: Schema) -> frozenset[str]:
 
 
 class Zeros:
-    """A schema as far as something below it is always there."""
+    """A schema as far as something below it is always there. `present` and `below` are the names of
+    `values` and `children`: most objects have all of the first, and few have any of the others."""
 
-    __slots__ = ("children", "items", "maps", "values")
+    __slots__ = ("below", "children", "items", "maps", "present", "values")
 
     def __init__(self) -> None:
         self.values: list[tuple[str, Any]] = []
         self.children: dict[str, Zeros] = {}
         self.items: Zeros | None = None
         self.maps: Zeros | None = None
+        self.present: frozenset[str] = frozenset()
+        self.below: frozenset[str] = frozenset()
 
     @property
     def empty(self) -> bool:
@@ -68,6 +71,7 @@ def plan_of(schema: Schema) -> Zeros:
         plan.items = items
     if schema.additional is not None and not (maps := plan_of(schema.additional)).empty:
         plan.maps = maps
+    plan.present, plan.below = frozenset(name for name, _ in plan.values), frozenset(plan.children)
     return plan
 
 
@@ -78,19 +82,28 @@ def fill_zeros(schema: Schema, obj: dict[str, Any]) -> None:
 
 def _fill(plan: Zeros, value: Any) -> None:
     if type(value) is dict:
-        for name, zero in plan.values:
-            if name not in value:
-                value[name] = {} if zero == {} else zero
-        if children := plan.children:
+        if not plan.present <= value.keys():
+            for name, zero in plan.values:
+                if name not in value:
+                    value[name] = {} if zero == {} else zero
+        if not plan.below.isdisjoint(value):
+            children = plan.children
             for name, held in value.items():
-                if type(held) in BELOW and (child := children.get(name)) is not None:
+                if (child := children.get(name)) is not None and type(held) in BELOW:
                     _fill(child, held)
         if plan.maps is not None:
             for held in value.values():
                 _fill(plan.maps, held)
-    elif type(value) is list and plan.items is not None:
+    elif type(value) is list and (items := plan.items) is not None:
+        present, below, maps = items.present, items.below, items.maps
         for held in value:
-            _fill(plan.items, held)
+            if (
+                type(held) is not dict
+                or maps is not None
+                or not present <= held.keys()
+                or not below.isdisjoint(held)
+            ):
+                _fill(items, held)
 
 
 BELOW = frozenset({dict, list})
