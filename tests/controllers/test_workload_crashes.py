@@ -1,4 +1,4 @@
-"""Jobs, stateful sets and cron jobs under controllers that are killed, or whose writes fail: nothing
+"""Jobs, stateful sets, daemon sets and cron jobs under controllers that are killed, or whose writes fail: nothing
 is done twice, nothing is lost."""
 
 from __future__ import annotations
@@ -20,11 +20,23 @@ from jindou.control.controllers.storage.claims import Claims
 from jindou.control.controllers.storage.volumes import Volumes
 from jindou.control.controllers.workloads.jobs.cron_jobs import CronJobs
 from jindou.control.controllers.workloads.jobs.jobs import Jobs
+from jindou.control.controllers.workloads.sets.daemon_sets import DaemonSets
 from jindou.control.controllers.workloads.sets.stateful_sets import StatefulSets
 from jindou.objects.errors import CloudError
-from jindou.objects.kinds import CRON_JOB, JOB, PERSISTENT_VOLUME, POD, STATEFUL_SET, ref_of
+from jindou.objects.kinds import (
+    CONTROLLER_REVISION,
+    CRON_JOB,
+    DAEMON_SET,
+    JOB,
+    PERSISTENT_VOLUME,
+    POD,
+    STATEFUL_SET,
+    ref_of,
+)
 from tests.controllers.test_crashes import Failing
 from tests.controllers.test_cron_jobs import CRON, Clock, cron_object
+from tests.controllers.test_daemon_sets import AGENT
+from tests.controllers.test_daemon_sets import set_object as daemon_object
 from tests.controllers.test_jobs import JOB_REF, job_object
 from tests.controllers.test_stateful_sets import CLAIM, DB, set_object
 from tests.controllers.world import PlayedNode, add_node, in_world, kinds_of
@@ -206,3 +218,37 @@ def test_each_time_of_a_cron_job_has_one_job(around: Any, seed: int) -> None:
         assert len({one["uid"] for one in status["active"]}) == len(status["active"]) == 5
 
     play(around, seed, lambda: [CronJobs(clock)], PlayedNode, scenario)
+
+
+@WAYS
+def test_every_node_has_one_pod_of_a_daemon_set_after_a_rollout(around: Any, seed: int) -> None:
+    async def scenario(world: Any) -> None:
+        others = ("n2", "n3")
+        for name in others:
+            await add_node(world.client, name)
+        tasks = [asyncio.create_task(PlayedNode(world.client, name).run()) for name in others]
+        try:
+            await world.client.create(DAEMON_SET, daemon_object())
+
+            async def whole(image: str) -> Any:
+                pods = await world.find(POD)
+                right = [
+                    pod["spec"].get("nodeName")
+                    for pod in pods
+                    if pod["spec"]["containers"][0]["image"] == image
+                    and pod["status"]["phase"] == "Running"
+                ]
+                return len(pods) == 3 and set(right) == {"here", *others}
+
+            await world.until(lambda: whole("web:1"), 40)
+            image = {"op": "replace", "path": "/spec/template/spec/containers/0/image"}
+            await world.client.patch(AGENT, [{**image, "value": "web:2"}], how="json")
+            await world.until(lambda: whole("web:2"), 40)
+            held = await world.find(CONTROLLER_REVISION)
+            assert sorted(one["revision"] for one in held) == [1, 2]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    play(around, seed, lambda: [DaemonSets()], PlayedNode, scenario)
