@@ -14,6 +14,7 @@ from jindou.control.controllers.scheduling.line import Line
 from jindou.control.controllers.scheduling.scheduler import Scheduler
 from jindou.control.controllers.scheduling.scores import plan_best
 from jindou.control.controllers.service_accounts import ServiceAccounts
+from jindou.objects.errors import Unavailable
 from jindou.objects.kinds import (
     EVENT,
     NODE,
@@ -24,7 +25,7 @@ from jindou.objects.kinds import (
     Kind,
     Ref,
 )
-from tests.controllers.world import add_node, in_world, node_object, pod_object
+from tests.controllers.world import add_node, in_world, node_object, pod_object, refused
 
 ZONE = "topology.kubernetes.io/zone"
 MI = 1024 * 1024
@@ -421,3 +422,34 @@ def test_fifty_at_once_fill_the_nodes_without_overflow():
         assert len(await world.find(NODE, "")) == 5
 
     in_world(controllers, scenario)
+
+
+def test_a_pod_that_could_not_be_told_is_told_the_next_time():
+    tries = []
+
+    def error(call, *args):
+        if call == "patch" and args[0].kind == POD:
+            tries.append(args)
+            return Unavailable("not now") if len(tries) == 1 else None
+        return None
+
+    async def scenario(world):
+        await world.account()
+        await add_node(world.client)
+        async with refused(world, [Scheduler()], error):
+            await world.client.create(POD, pod_object("big", containers=[needs("64")]))
+
+            async def event():
+                return [e for e in await world.find(EVENT) if e["reason"] == "FailedScheduling"]
+
+            await world.until(event)
+            label = {"metadata": {"labels": {"seen": "again"}}}
+            await world.client.patch(Ref(NODE, "", "here"), label)
+
+            async def told():
+                return condition(await named(world, "big")).get("reason") == "Unschedulable"
+
+            await world.until(told)
+        assert len(tries) == 2
+
+    in_world(lambda server: [ServiceAccounts()], scenario)

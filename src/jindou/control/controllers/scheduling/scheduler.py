@@ -13,7 +13,7 @@ from collections import Counter
 from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
-from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork import times
 from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.scheduling.claims import CONFLICT, Claims, Terms, out_of_reach
 from jindou.control.controllers.scheduling.cluster import Cluster
@@ -23,6 +23,7 @@ from jindou.control.controllers.scheduling.line import Line, Waiting
 from jindou.control.controllers.scheduling.nominations import Nomination, Nominations
 from jindou.control.controllers.scheduling.preemption import Budget, Choice, plan_preemption
 from jindou.control.controllers.scheduling.scores import plan_best
+from jindou.control.controllers.scheduling.writes import nominate, tell, tell_gated
 from jindou.objects.errors import CloudError, Conflict, NotFound
 from jindou.objects.kinds import NAMESPACE, NODE, POD, Kind, Object, Ref
 
@@ -31,7 +32,6 @@ log = logging.getLogger("jindou.controllers")
 BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AT_ONCE = 64  # bindings under way
 AFTER_FAILURE = 1.0
-GATED = "Scheduling is blocked due to non-empty scheduling gates"
 
 
 class Scheduler:
@@ -166,7 +166,7 @@ class Scheduler:
                 for uid, pod in list(self._gated.items()):
                     self._gated[uid] = None
                     if pod is not None:
-                        await self._tell_gated(client, pod)
+                        await tell_gated(client, pod)
                 while True:
                     await gate.acquire()
                     await asyncio.sleep(0)
@@ -288,8 +288,8 @@ class Scheduler:
             return
         self._told[demand.uid] = text
         held = self._pods.get(demand.namespace, demand.name)
-        if held is not None:
-            await self._tell(client, held, "Unschedulable", text)
+        if held is None or not await tell(client, held, "Unschedulable", text):
+            self._told.pop(demand.uid, None)
 
     # ------------------------------------------------------------ preempting
 
@@ -323,14 +323,14 @@ class Scheduler:
         """False where somebody could not be sent away."""
         for other in self._nominations.less_important(demand, choice.node):
             self._nominations.forget(other.uid)
-            await self._nominate(client, other, None)
+            await nominate(client, other, None)
         victims = frozenset(victim.uid for victim in choice.victims)
         self._nominations.keep(Nomination(demand, choice.node, victims))
         sent = await asyncio.gather(*(self._send_away(client, pod, v) for v in choice.victims))
         if not all(sent):
             self._nominations.forget(demand.uid)
             return False
-        await self._nominate(client, demand, choice.node)
+        await nominate(client, demand, choice.node)
         return True
 
     async def _send_away(self, client: Client, pod: Object, victim: Demand) -> bool:
@@ -356,38 +356,6 @@ class Scheduler:
         text = f"Preempted by pod {pod['metadata']['uid']} on node {victim.node_name}"
         self._events.event(client, about, "Preempted", text)
         return True
-
-    async def _nominate(self, client: Client, demand: Demand, node: str | None) -> None:
-        changes = {"metadata": {"uid": demand.uid}, "status": {"nominatedNodeName": node}}
-        try:
-            await client.patch(Ref(POD, demand.namespace, demand.name), changes, "status")
-        except CloudError as error:
-            log.debug("the node of %s was not nominated: %s", demand.name, error)
-
-    async def _tell_gated(self, client: Client, pod: Object) -> None:
-        scheduled = conditions.find(pod, "PodScheduled")
-        if scheduled is None or scheduled.get("reason") != "SchedulingGated":
-            await self._tell(client, pod, "SchedulingGated", GATED)
-
-    async def _tell(self, client: Client, pod: Object, reason: str, text: str) -> None:
-        meta = pod["metadata"]
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": reason,
-            "message": text,
-            "lastProbeTime": None,
-            "lastTransitionTime": times.text(),
-        }
-        old = conditions.find(pod, "PodScheduled")
-        if old is not None and old.get("status") == "False":
-            condition["lastTransitionTime"] = old.get("lastTransitionTime", times.text())
-        ref = Ref(POD, meta["namespace"], meta["name"])
-        changes = {"metadata": {"uid": meta["uid"]}, "status": {"conditions": [condition]}}
-        try:
-            await client.patch(ref, changes, "status", how="strategic")
-        except CloudError as error:
-            log.debug("the condition of %s was not written: %s", ref, error)
 
 
 def _differs(old: Object, new: Object) -> bool:
