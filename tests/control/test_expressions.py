@@ -365,6 +365,12 @@ def test_an_error_of_a_rule_refuses_the_object() -> None:
     ]
 
 
+@pytest.mark.parametrize("rule", [{"rule": "self +"}, {"rule": "true", "fieldPath": ".gone"}])
+def test_a_rule_that_is_wrong_and_stored_all_the_same_lets_nothing_pass(rule: Any) -> None:
+    (says,) = judged(ruled([rule]), {"n": 1})
+    assert "rule compile error: " in says
+
+
 def test_rules_under_all_of_and_on_embedded_objects() -> None:
     part = {"properties": {"n": {"x-kubernetes-validations": [{"rule": "self > 3"}]}}}
     document = ruled([])

@@ -25,7 +25,7 @@ from jindou.control.api.expressions.types import Adapt, Schemas, Shape, adapter
 from jindou.control.api.resources.schema import MISSING, Schema, from_document
 from jindou.control.api.rules import structural
 from jindou.control.api.rules.names import quoted
-from jindou.control.api.rules.paths import field_path
+from jindou.control.api.rules.paths import BadPath, field_path
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 
@@ -110,7 +110,7 @@ def compiled(schema: Schema) -> Rules:
             environments[kind] = environment_of(schemas, shape, optional=kind[1])
         try:
             node.own.append(rule_of(environments[kind], said, node.schema))
-        except CompileError as error:
+        except (CompileError, BadPath) as error:
             node.broken.append(str(error))
         if node.adapt is None:
             node.adapt = adapter(node.schema)
