@@ -385,3 +385,24 @@ def test_a_pod_goes_on_when_the_class_of_its_claim_is_there() -> None:
         await world.until(placed)
 
     play(scenario)
+
+
+def test_a_claim_that_a_pod_describes_is_made_again_while_the_pod_waits() -> None:
+    async def scenario(world: Any) -> None:
+        wish = {"volumeClaimTemplate": {"spec": claim_object()["spec"]}}
+        odd = {"nodeSelector": {"no": "such"}, "volumes": [{"name": "v", "ephemeral": wish}]}
+        await world.client.create(POD, pod_object("web", **odd))
+        place = Ref(PERSISTENT_VOLUME_CLAIM, "default", "web-v")
+        seen: set[str] = set()
+
+        async def another() -> Any:
+            held = [] if await world.gone(place) else [await world.client.get(place)]
+            uids = {one["metadata"]["uid"] for one in held} - seen
+            seen.update(uids)
+            return uids
+
+        await world.until(another)
+        await world.client.delete(place)
+        await world.until(another)
+
+    play(scenario)

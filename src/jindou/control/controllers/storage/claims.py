@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from jindou.client import Client
 from jindou.client.informers import Informers
 from jindou.control.controllers import Wake
-from jindou.control.controllers.groundwork import owners
 from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.control.controllers.groundwork.references import object_reference
 from jindou.control.controllers.scheduling.cluster import NodeState
@@ -86,17 +85,12 @@ class Claims:
             return
         for name in plans.claim_names(pod):
             self._wake(Ref(self.kind, pod["metadata"]["namespace"], name))
-        if old is None and any(volume.get("ephemeral") for volume in _volumes_of(pod)):
-            self._wake(ref_of(POD, pod))
 
     async def reconcile(self, ref: Ref, client: Client) -> float | None:
-        if ref.kind == POD:
-            await self._make_ephemeral(client, ref)
-            return None
         claim = self._claims.get(ref.namespace, ref.name)
         if claim is None:
-            return None
-        if claim["metadata"].get("deletionTimestamp"):
+            await self._make_ephemeral(client, ref)
+        elif claim["metadata"].get("deletionTimestamp"):
             await self._release(client, claim)
         elif claim["spec"].get("volumeName"):
             await self._hold(client, claim)
@@ -255,35 +249,16 @@ class Claims:
         self._events.event(client, claim, "ProvisioningSucceeded", text)
 
     async def _make_ephemeral(self, client: Client, ref: Ref) -> None:
-        """The claims that a Pod describes itself go with it."""
-        pod = self._pods.get(ref.namespace, ref.name)
-        if pod is None or pod["metadata"].get("deletionTimestamp"):
-            return
-        for volume in _volumes_of(pod):
-            wish = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
-            name = f"{ref.name}-{volume['name']}"
-            if not wish or self._claims.has(ref.namespace, name):
+        """A claim that a Pod describes itself is there as long as the Pod, and goes with it."""
+        for pod in self._pods.by("claim", f"{ref.namespace}/{ref.name}"):
+            claim = plans.described_by(pod, ref.name)
+            if claim is None or pod["metadata"].get("deletionTimestamp") or plans.has_ended(pod):
                 continue
-            meta = wish.get("metadata") or {}
-            claim = {
-                "apiVersion": self.kind.api_version,
-                "kind": self.kind.name,
-                "metadata": {
-                    **{key: meta[key] for key in ("labels", "annotations") if meta.get(key)},
-                    "name": name,
-                    "namespace": ref.namespace,
-                    "ownerReferences": [owners.reference_to(POD, pod)],
-                },
-                "spec": wish["spec"],
-            }
             try:
                 await client.create(self.kind, claim)
             except (AlreadyExists, NotFound):
-                continue
-
-
-def _volumes_of(pod: Object) -> Sequence[Object]:
-    return pod["spec"].get("volumes") or ()
+                pass
+            return
 
 
 def _claims_in(pod: Object) -> list[str]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork import conditions, owners, times
 from jindou.control.controllers.groundwork.references import object_reference
 from jindou.control.controllers.scheduling.cluster import NodeState
 from jindou.control.controllers.scheduling.node_terms import matches_term
 from jindou.objects import quantities
-from jindou.objects.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, Object
+from jindou.objects.kinds import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, POD, Object
 from jindou.objects.selectors import from_object
 
 PROVISIONER = "jindou.io/node-folder"
@@ -180,6 +180,28 @@ def users_of(claim: Object, pods: Iterable[Object]) -> list[str]:
         for pod in pods
         if pod["spec"].get("nodeName") and name in claim_names(pod)
     ]
+
+
+def described_by(pod: Object, name: str) -> Object | None:
+    """The claim of this name as the Pod itself describes it."""
+    meta = pod["metadata"]
+    for volume in pod["spec"].get("volumes") or ():
+        wish = (volume.get("ephemeral") or {}).get("volumeClaimTemplate")
+        if not wish or name != f"{meta['name']}-{volume['name']}":
+            continue
+        given = wish.get("metadata") or {}
+        return {
+            "apiVersion": PERSISTENT_VOLUME_CLAIM.api_version,
+            "kind": PERSISTENT_VOLUME_CLAIM.name,
+            "metadata": {
+                **{key: given[key] for key in ("labels", "annotations") if given.get(key)},
+                "name": name,
+                "namespace": meta["namespace"],
+                "ownerReferences": [owners.reference_to(POD, pod)],
+            },
+            "spec": wish["spec"],
+        }
+    return None
 
 
 def claim_names(pod: Mapping[str, Any]) -> set[str]:
