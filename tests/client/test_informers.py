@@ -147,6 +147,18 @@ def test_indexes_follow_changes_and_are_filled_late():
     assert len(informer) == 2
 
 
+def test_an_object_that_an_index_does_not_understand_holds_up_nobody(caplog):
+    told, calls, informer = follow(
+        [Listing([obj("a", 1), obj("b", 2, node="x")], "2")],
+        [[Event("MODIFIED", obj("b", 3, node="y"))]],
+        lambda informer: informer.index("node", lambda pod: [pod["node"]]),
+    )
+    assert informer.names_by("node", "y") == [("default", "b")]
+    assert [name for name, *_ in told] == ["a", "b", "b"]
+    assert calls == ["list", "watch 2"]
+    assert "pods are not found by node" in caplog.text
+
+
 def test_a_projection_is_what_is_held_and_told():
     _, _, informer = follow(
         [Listing([obj("a", 1, spec={"big": 1})], "1")], [[]], keep=only_metadata

@@ -266,9 +266,7 @@ class Informer:
 
     def _hold(self, key: Key, obj: Object, data: bytes) -> None:
         """`data` is what may be held for the object as it is, or nothing."""
-        indexed = tuple(
-            (name, value) for name, keys in self._indexes.items() for value in keys(obj)
-        )
+        indexed = tuple(self._places(obj))
         before = self._held.get(key)
         if before is None or before.indexed != indexed:
             self._drop(key)
@@ -279,6 +277,14 @@ class Informer:
         else:
             kept = bytes(memoryview(orjson.dumps(obj)))
             self._held[key] = Held(obj["metadata"].get("resourceVersion", ""), kept, indexed)
+
+    def _places(self, obj: Object) -> Iterator[tuple[str, str]]:
+        """One strange object, of which an index can't say anything, must not hold up all others."""
+        for name, keys in self._indexes.items():
+            try:
+                yield from [(name, value) for value in keys(obj)]
+            except Exception:
+                log.exception("%s are not found by %s", self.kind.plural, name)
 
     def _drop(self, key: Key) -> Held | None:
         held = self._held.pop(key, None)
