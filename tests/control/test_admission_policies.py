@@ -499,6 +499,8 @@ def test_names_in_a_mutation_are_found_in_one_go() -> None:
         (apply("Object{metadata: Object.spec{x: 1}}"), 'type mismatch: unexpected type name "Object.spec", expected "Object.metadata"'),
         (apply("Object{metadata: Object.metadata{ownerReferences: object.x}}"), "resulted in error: no such key: x"),
         (patch("[JSONPatch{op: 'remove', path: '/data/zz'}]"), "JSON Patch: error in remove for path: '/data/zz'"),
+        (patch("[JSONPatch{op: 'remove', path: dyn(5)}]"), "JSON Patch: error in remove for path: '5'"),
+        (patch("[JSONPatch{op: 'replace', path: '', value: [1]}]"), "the whole can only be replaced by an object"),
     ],
 )  # fmt: skip
 def test_mutations_that_do_not_fit(mutation: Any, says: str) -> None:

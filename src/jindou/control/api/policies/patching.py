@@ -104,12 +104,14 @@ def patched(obj: Object, value: Any) -> Object:
             if operation["op"] == "test":
                 return obj
             raise Unfit(f"JSON Patch: {_missing(operation)}") from None
-    return dict(found)
+    if not isinstance(found, dict):
+        raise Unfit("JSON Patch: the whole can only be replaced by an object")
+    return found
 
 
 def _missing(operation: Mapping[str, Any]) -> str:
     """Why an operation does not apply, as the original says it of what is not there."""
-    how, path = operation["op"], operation["path"]
+    how, path = operation["op"], str(operation["path"])
     if how == "remove":
         key = path.rpartition("/")[2]
         return f"error in remove for path: '{path}': Unable to remove nonexistent key: {key}: missing value"
