@@ -13,7 +13,8 @@ from jindou.objects.errors import Conflict, NotFound
 from jindou.objects.kinds import NODE, POD, Kind, Object, Ref
 
 QUARANTINE = 40.0  # seconds that a node may be missing before its Pods are
-ALL = Ref(POD, "", "")
+LEAVING = 5.0  # and that a Pod may be on its way out which nobody holds any more
+ALL, GOING = Ref(POD, "", ""), Ref(POD, "", "going")
 GONE = "PodGC: node no longer exists"
 
 
@@ -29,6 +30,7 @@ class PodsGC:
         self._quarantine = quarantine
         self._finished: set[tuple[str, str]] = set()
         self._missing: dict[str, float] = {}  # node -> since when
+        self._going: dict[tuple[str, str], float] = {}  # Pods without a node -> the same
 
     def follow(self, informers: Informers, wake: Wake) -> None:
         self._wake = wake
@@ -43,6 +45,7 @@ class PodsGC:
         key = (obj["metadata"]["namespace"], obj["metadata"]["name"])
         if new is None:
             self._finished.discard(key)
+            self._going.pop(key, None)
             return
         if (new.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
             self._finished.add(key)
@@ -52,18 +55,30 @@ class PodsGC:
         if node and node not in self._missing and not self._nodes.has("", node):
             self._wake(Ref(NODE, "", node))
         if not node and new["metadata"].get("deletionTimestamp"):
-            self._wake(Ref(POD, *key))
+            if not self._going:
+                self._wake(GOING)
+            self._going.setdefault(key, asyncio.get_running_loop().time())
 
     async def reconcile(self, ref: Ref, client: Client) -> float | None:
         if ref == ALL:
             await self._thin_out(client)
-        elif ref.kind == POD:
-            pod = self._pods.get(ref.namespace, ref.name)
-            if pod and pod["metadata"].get("deletionTimestamp") and not pod["spec"].get("nodeName"):
-                await _delete(client, pod)
+        elif ref == GOING:
+            return await self._end(client)
         else:
             return await self._check_node(client, ref)
         return None
+
+    async def _end(self, client: Client) -> float | None:
+        """The API takes them away itself, right after it has marked them; unless it was stopped there."""
+        now = asyncio.get_running_loop().time()
+        for key in [key for key, since in self._going.items() if since + LEAVING <= now]:
+            pod = self._pods.get(*key)
+            if pod and pod["metadata"].get("deletionTimestamp") and not pod["spec"].get("nodeName"):
+                await _delete(client, pod)
+                self._going[key] = now  # something holds it
+            else:
+                self._going.pop(key, None)
+        return LEAVING if self._going else None
 
     async def _check_node(self, client: Client, ref: Ref) -> float | None:
         if self._nodes.has("", ref.name) or not self._pods.names_by("node", ref.name):

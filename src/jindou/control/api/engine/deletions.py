@@ -76,8 +76,8 @@ def plan(resource: Resource, old: Object, options: DeleteOptions, now: datetime.
     gone = not held and grace == 0
     if gone and (not is_pod(resource) or "deletionTimestamp" in old["metadata"]):
         return Plan(None)
-    obj = copy(old)
-    meta = obj["metadata"]
+    obj = dict(old) if is_pod(resource) else copy(old)
+    meta = obj["metadata"] = dict(old["metadata"])
     if finalizers:
         meta["finalizers"] = finalizers
     else:

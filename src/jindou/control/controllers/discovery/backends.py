@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from jindou.client.informers import Informers
 from jindou.control.controllers.discovery.endpoint_facts import Backend, backend_of
+from jindou.control.controllers.groundwork.once import once
 from jindou.objects.kinds import POD, SERVICE, Object, Ref
 
+told_backend = once(backend_of)  # of what informers tell
 Name = tuple[str, str]
 Selector = Mapping[str, str]
 
@@ -48,7 +50,7 @@ class Backends:
         namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
         held = self._pods.setdefault(namespace, {})
         before = held.pop(name, None)
-        after = backend_of(new) if new is not None else None
+        after = told_backend(new) if new is not None else None
         if after is not None:
             held[name] = after
         elif not held:

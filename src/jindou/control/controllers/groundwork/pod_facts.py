@@ -12,6 +12,7 @@ import msgspec
 
 from jindou.client.informers import Informer
 from jindou.control.controllers.groundwork import conditions, times
+from jindou.control.controllers.groundwork.once import once
 from jindou.control.controllers.groundwork.owners import controller_uid
 from jindou.objects.kinds import Object
 
@@ -65,6 +66,7 @@ def facts_of(pod: Object) -> PodFacts:
     )
 
 
+told_facts = once(facts_of)  # of what informers tell
 Changed = Callable[[PodFacts | None, PodFacts | None], Any]
 
 
@@ -90,7 +92,7 @@ class PodView:
         assert obj is not None
         uid = obj["metadata"]["uid"]
         before = self._facts.pop(uid, None)
-        after = facts_of(new) if new is not None else None
+        after = told_facts(new) if new is not None else None
         if before is not None:
             self._place(before).pop(uid, None)
             if not after or after.owner != before.owner:
