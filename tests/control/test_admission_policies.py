@@ -13,7 +13,7 @@ from jindou.control.api.policies.mutation_rules import policy as judge_mutating
 from jindou.control.api.policies.rules import binding as judge_binding
 from jindou.control.api.policies.rules import policy as judge_policy
 from jindou.control.api.resources.registry import Registry
-from jindou.control.api.rules.cluster_defaults import admission_binding, admission_policy
+from jindou.control.api.rules.defaults.cluster import admission_binding, admission_policy
 from jindou.objects.kinds import Kind
 from jindou.transport import Peer
 from tests.control.apis import Api, on_api

@@ -16,7 +16,7 @@ from jindou.control.api.changes.apply import apply, track
 from jindou.control.api.resources.definitions import Root
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.rules.defaults import apply_defaults, start_status
+from jindou.control.api.rules.defaults.kinds import apply_defaults, start_status
 from jindou.objects.errors import BadRequest, Conflict, InternalError
 from tests.control.apis import Api, Kubectl, on_kubectl
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.api.rules.autoscaling import ZERO, autoscaler
+from jindou.control.api.rules.workloads.autoscaling import ZERO, autoscaler
 
 TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
 

@@ -12,7 +12,7 @@ from jindou.control.api.custom import CustomResources, faults
 from jindou.control.api.resources.definitions import resources_of
 from jindou.control.api.resources.registry import Registry
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.rules.definitions import validate
+from jindou.control.api.rules.custom.definitions import validate
 from jindou.control.store.memory import MemoryStore
 from tests.control.apis import Api, Kubectl, on_api, on_kubectl
 

@@ -19,7 +19,7 @@ from jindou.control.api.expressions.rules import compiled, judge
 from jindou.control.api.expressions.types import Schemas, escaped
 from jindou.control.api.resources.definitions import Root
 from jindou.control.api.resources.schema import from_document
-from jindou.control.api.rules import structural
+from jindou.control.api.rules.custom import structural
 
 ANY = Environment({"self": "dyn"})
 UTC = datetime.UTC

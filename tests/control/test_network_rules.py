@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.api.rules import autoscaling, claims, network, policies
+from jindou.control.api.rules.network import traffic as network
+from jindou.control.api.rules.storage import claims
+from jindou.control.api.rules.workloads import autoscaling
+from jindou.control.api.rules.workloads import classes as policies
 
 BACKEND = {"service": {"name": "s", "port": {"number": 80}}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.api.rules.pods import spec
+from jindou.control.api.rules.pods.specs import spec
 from jindou.control.api.rules.validation import validate
 from jindou.objects.kinds import POD
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jindou.control.api.admission.pod_security import is_significant, others, policy_of
-from jindou.control.api.rules.pod_levels import findings, told
+from jindou.control.api.rules.pods.levels import findings, told
 from tests.control.apis import on_api
 
 HARD = {

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from jindou.control.api.rules import policies, roles
+from jindou.control.api.rules.cluster import roles
+from jindou.control.api.rules.workloads import classes as policies
 
 GROUP = roles.GROUP
 REF = {"apiGroup": GROUP, "kind": "ClusterRole", "name": "view"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jindou.control.api.rules.quotas import amount, limit_range, resource_quota
+from jindou.control.api.rules.cluster.quotas import amount, limit_range, resource_quota
 
 
 def told(faults):

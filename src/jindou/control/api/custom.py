@@ -16,7 +16,7 @@ import orjson
 
 from jindou.control.api.resources.definitions import is_established, resources_of, storage_version
 from jindou.control.api.resources.registry import Converts, Registry, Resource
-from jindou.control.api.rules import definitions, structural
+from jindou.control.api.rules.custom import definitions, structural
 from jindou.control.store import Change, Store
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object

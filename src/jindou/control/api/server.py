@@ -30,7 +30,7 @@ from jindou.control.api.policies import mutating
 from jindou.control.api.policies import validating as policies
 from jindou.control.api.policies.checking import TypeChecks
 from jindou.control.api.resources.registry import Registry
-from jindou.control.api.rules.api_services import api_service
+from jindou.control.api.rules.cluster.api_services import api_service
 from jindou.control.api.webhooks import admission as webhooks
 from jindou.control.api.webhooks import conditions
 from jindou.control.api.webhooks.clients import Clients

@@ -21,7 +21,7 @@ from jindou.control.api.access.roles import GROUP
 from jindou.control.api.admission import limits, node_restriction
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.rules.pod_defaults import qos_class
+from jindou.control.api.rules.defaults.pods import qos_class
 from jindou.control.store import Store
 from jindou.objects.errors import Forbidden
 from jindou.objects.kinds import Object

@@ -17,7 +17,7 @@ from jindou.control.api.admission.chain import Chain, Place, Review
 from jindou.control.api.admission.plugins import refused
 from jindou.control.api.resources.registry import Resource
 from jindou.control.api.rules.names import invalid
-from jindou.control.api.rules.pod_levels import findings, told
+from jindou.control.api.rules.pods.levels import findings, told
 from jindou.control.store import Change, Store
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object

@@ -11,7 +11,7 @@ from jindou.control.api.access.guard import MASTERS, Access, Asked, User
 from jindou.control.api.admission.chain import Chain, Place, Review
 from jindou.control.api.admission.plugins import refused
 from jindou.control.api.resources.registry import Resource
-from jindou.control.api.rules import certificates
+from jindou.control.api.rules.cluster import certificates
 from jindou.objects.kinds import Object
 
 PLURAL = "certificatesigningrequests.certificates.k8s.io"

@@ -23,14 +23,11 @@ from jindou.control.api.resources.registry import Resource
 from jindou.control.api.resources.schema import apply_defaults as schema_defaults
 from jindou.control.api.resources.schema import copy
 from jindou.control.api.resources.zeros import fill_zeros
-from jindou.control.api.rules import (
-    certificates,
-    defaults,
-    structural,
-    updates,
-    validation,
-    workload_defaults,
-)
+from jindou.control.api.rules import updates, validation
+from jindou.control.api.rules.cluster import certificates
+from jindou.control.api.rules.custom import structural
+from jindou.control.api.rules.defaults import kinds as defaults
+from jindou.control.api.rules.defaults import workloads as workload_defaults
 from jindou.control.api.rules.names import invalid
 from jindou.control.api.rules.warnings import told as warned
 from jindou.objects.errors import BadRequest, Fault, InternalError

@@ -17,8 +17,8 @@ from jindou.control.api.expressions.cost.bounds import bound_of, cardinality
 from jindou.control.api.expressions.rules import KEY, REASONS, environment_of
 from jindou.control.api.expressions.types import Schemas, Shape
 from jindou.control.api.resources.schema import Schema, from_document
+from jindou.control.api.rules.custom.paths import BadPath, field_path
 from jindou.control.api.rules.names import invalid, required, unsupported
-from jindou.control.api.rules.paths import BadPath, field_path
 from jindou.objects.errors import Fault
 
 LINE_BREAK = re.compile(r"[\n\r]")

@@ -23,9 +23,9 @@ from jindou.control.api.expressions.language.evaluation import (
 from jindou.control.api.expressions.language.values import ABSENT, CelError, CostExceeded, Optional
 from jindou.control.api.expressions.types import Adapt, Schemas, Shape, adapter
 from jindou.control.api.resources.schema import MISSING, Schema, from_document
-from jindou.control.api.rules import structural
+from jindou.control.api.rules.custom import structural
+from jindou.control.api.rules.custom.paths import BadPath, field_path
 from jindou.control.api.rules.names import quoted
-from jindou.control.api.rules.paths import BadPath, field_path
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 

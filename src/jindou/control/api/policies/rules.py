@@ -12,7 +12,7 @@ from typing import Any
 from jindou.control.api.expressions.compiler import CompileError, Environment, Program
 from jindou.control.api.expressions.types import RESERVED, Shape
 from jindou.control.api.policies import variables as known
-from jindou.control.api.rules import webhooks
+from jindou.control.api.rules.cluster import webhooks
 from jindou.control.api.rules.names import (
     duplicate,
     forbidden,

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from jindou.control.api.rules import (
-    addresses,
-    batch,
-    certificates,
-    claims,
-    job_status,
-    nodes,
-    storage,
-)
+from jindou.control.api.rules.cluster import certificates, nodes
 from jindou.control.api.rules.names import forbidden, invalid
-from jindou.control.api.rules.pod_updates import pod_update
+from jindou.control.api.rules.network import addresses
+from jindou.control.api.rules.pods.updates import pod_update
+from jindou.control.api.rules.storage import claims
+from jindou.control.api.rules.storage import volumes as storage
+from jindou.control.api.rules.workloads import batch, job_status
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Kind, Object
 

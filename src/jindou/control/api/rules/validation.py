@@ -11,25 +11,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jindou.control.api.rules import (
-    addresses,
-    autoscaling,
-    batch,
+from jindou.control.api.rules import names, updates
+from jindou.control.api.rules.cluster import (
     certificates,
-    claims,
     flow_control,
-    names,
-    network,
     nodes,
-    pods,
-    policies,
     quotas,
     roles,
-    services,
-    storage,
-    updates,
     webhooks,
-    workloads,
 )
 from jindou.control.api.rules.names import (
     data_key,
@@ -40,6 +29,14 @@ from jindou.control.api.rules.names import (
     too_long,
     unqualified,
 )
+from jindou.control.api.rules.network import addresses, services
+from jindou.control.api.rules.network import traffic as network
+from jindou.control.api.rules.pods import specs as pods
+from jindou.control.api.rules.storage import claims
+from jindou.control.api.rules.storage import volumes as storage
+from jindou.control.api.rules.workloads import autoscaling, batch
+from jindou.control.api.rules.workloads import classes as policies
+from jindou.control.api.rules.workloads import templates as workloads
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Kind, Object
 

@@ -24,7 +24,8 @@ from jindou.control.api.expressions.language.values import (
     Semver,
     Url,
 )  # fmt: skip
-from jindou.control.api.rules import formats, names
+from jindou.control.api.rules import names
+from jindou.control.api.rules.custom import formats
 from jindou.objects import quantities
 
 SEMVER = re.compile(

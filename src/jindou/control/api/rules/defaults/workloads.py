@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jindou.control.api.rules.pod_defaults import fill, template
+from jindou.control.api.rules.defaults.pods import fill, template
 from jindou.objects.kinds import Object
 
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jindou.control.api.resources.schema import MISSING, Schema, from_document
-from jindou.control.api.rules import patterns
-from jindou.control.api.rules.formats import fits
+from jindou.control.api.rules.custom import patterns
+from jindou.control.api.rules.custom.formats import fits
 from jindou.control.api.rules.names import (
     duplicate,
     invalid,

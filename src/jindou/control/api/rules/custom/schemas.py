@@ -10,7 +10,7 @@ from typing import Any
 
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.schema import Schema, from_document, mismatch
-from jindou.control.api.rules import patterns, structural
+from jindou.control.api.rules.custom import patterns, structural
 from jindou.control.api.rules.names import duplicate, forbidden, invalid, required, unsupported
 from jindou.objects.errors import Fault
 

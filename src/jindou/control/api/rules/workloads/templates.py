@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jindou.control.api.rules import pods
-from jindou.control.api.rules.claims import claim_spec
 from jindou.control.api.rules.names import invalid, label, required, unsupported
 from jindou.control.api.rules.placement import label_selector
+from jindou.control.api.rules.pods import specs as pods
+from jindou.control.api.rules.storage.claims import claim_spec
 from jindou.objects import selectors
 from jindou.objects.errors import CloudError, Fault
 from jindou.objects.kinds import Object

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from jindou.control.api.rules.cluster.quotas import resource_name
 from jindou.control.api.rules.names import (
     forbidden,
     invalid,
@@ -13,7 +14,6 @@ from jindou.control.api.rules.names import (
     required,
     unsupported,
 )
-from jindou.control.api.rules.quotas import resource_name
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import parse

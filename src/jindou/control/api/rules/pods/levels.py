@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from jindou.control.api.rules import pod_standards as checks
-from jindou.control.api.rules.pod_standards import Check, Finding, Spec
+from jindou.control.api.rules.pods import standards as checks
+from jindou.control.api.rules.pods.standards import Check, Finding, Spec
 from jindou.objects.kinds import Object
 
 NEWEST = 37  # the last minor version that brought a change

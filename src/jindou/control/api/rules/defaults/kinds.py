@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable
 
-from jindou.control.api.rules import cluster_defaults, pod_defaults, workload_defaults
-from jindou.control.api.rules.pod_defaults import fill, gated, normalize_quantities, qos_class
+from jindou.control.api.rules.defaults import cluster as cluster_defaults
+from jindou.control.api.rules.defaults import pods as pod_defaults
+from jindou.control.api.rules.defaults import workloads as workload_defaults
+from jindou.control.api.rules.defaults.pods import fill, gated, normalize_quantities, qos_class
 from jindou.objects.kinds import Kind, Object
 
 Default = Callable[[Object], None]

@@ -12,7 +12,9 @@ from typing import Any
 from jindou.control.api.resources import jsonpath
 from jindou.control.api.resources.definitions import is_established
 from jindou.control.api.resources.schema import from_document
-from jindou.control.api.rules import paths, webhooks
+from jindou.control.api.rules.cluster import webhooks
+from jindou.control.api.rules.custom import paths
+from jindou.control.api.rules.custom.schemas import shape, structure
 from jindou.control.api.rules.names import (
     duplicate,
     forbidden,
@@ -22,7 +24,6 @@ from jindou.control.api.rules.names import (
     subdomain,
     unsupported,
 )  # fmt: skip
-from jindou.control.api.rules.schemas import shape, structure
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 

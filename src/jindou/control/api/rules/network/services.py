@@ -17,7 +17,7 @@ from jindou.control.api.rules.names import (
     unqualified,
     unsupported,
 )
-from jindou.control.api.rules.pods import PROTOCOLS
+from jindou.control.api.rules.pods.specs import PROTOCOLS
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 

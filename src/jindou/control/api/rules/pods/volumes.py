@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from jindou.control.api.rules.claims import claim_spec, driver_name, nfs_faults
+from jindou.control.api.rules.defaults.pods import SOURCES
 from jindou.control.api.rules.names import (
     forbidden,
     invalid,
@@ -13,8 +13,8 @@ from jindou.control.api.rules.names import (
     required,
     unsupported,
 )
-from jindou.control.api.rules.pod_defaults import SOURCES
-from jindou.control.api.rules.pod_names import field_reference, resource_reference
+from jindou.control.api.rules.pods.names import field_reference, resource_reference
+from jindou.control.api.rules.storage.claims import claim_spec, driver_name, nfs_faults
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import BadQuantity, parse

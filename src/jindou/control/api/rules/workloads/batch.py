@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from jindou.control.api.resources.schema import copy
-from jindou.control.api.rules import pods
 from jindou.control.api.rules.names import (
     duplicate,
     invalid,
@@ -15,7 +14,8 @@ from jindou.control.api.rules.names import (
     too_long,
     unsupported,
 )
-from jindou.control.api.rules.workloads import counted, selected
+from jindou.control.api.rules.pods import specs as pods
+from jindou.control.api.rules.workloads.templates import counted, selected
 from jindou.objects import schedules, selectors
 from jindou.objects.errors import CloudError, Fault
 from jindou.objects.kinds import Object

@@ -12,7 +12,7 @@ from jindou.control.api.rules.names import (
     unsupported,
 )
 from jindou.control.api.rules.placement import label_selector, tolerations
-from jindou.control.api.rules.workloads import amount, share
+from jindou.control.api.rules.workloads.templates import amount, share
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 from jindou.objects.quantities import BadQuantity, parse

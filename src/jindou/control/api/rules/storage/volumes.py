@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jindou.control.api.rules.claims import MODES, driver_name, nfs_faults, provisioner
 from jindou.control.api.rules.names import (
     QUALIFIED_SAYS,
     duplicate,
@@ -17,6 +16,7 @@ from jindou.control.api.rules.names import (
     unsupported,
 )
 from jindou.control.api.rules.placement import node_term
+from jindou.control.api.rules.storage.claims import MODES, driver_name, nfs_faults, provisioner
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jindou.control.api.rules.essence import remembered
-from jindou.control.api.rules.host_ports import host_ports
 from jindou.control.api.rules.names import (
     ENV_NAME,
     PORT_NAME,
@@ -21,10 +20,11 @@ from jindou.control.api.rules.names import (
     unsupported,
 )  # fmt: skip
 from jindou.control.api.rules.placement import placement
-from jindou.control.api.rules.pod_names import pod_names
-from jindou.control.api.rules.pod_security import pod_security
-from jindou.control.api.rules.pod_volumes import DEVICES, device_faults, mounts, volume_faults
-from jindou.control.api.rules.probes import HOOKS, handler_faults, probe_faults
+from jindou.control.api.rules.pods.host_ports import host_ports
+from jindou.control.api.rules.pods.names import pod_names
+from jindou.control.api.rules.pods.probes import HOOKS, handler_faults, probe_faults
+from jindou.control.api.rules.pods.security import pod_security
+from jindou.control.api.rules.pods.volumes import DEVICES, device_faults, mounts, volume_faults
 from jindou.objects import quantities
 from jindou.objects.errors import Fault
 from jindou.objects.kinds import Object

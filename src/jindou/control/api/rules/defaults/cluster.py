@@ -6,7 +6,7 @@ reference, and the answers of kube-apiserver.
 
 from __future__ import annotations
 
-from jindou.control.api.rules.pod_defaults import fill
+from jindou.control.api.rules.defaults.pods import fill
 from jindou.objects.kinds import Object
 
 

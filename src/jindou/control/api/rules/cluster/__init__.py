@@ -1,0 +1,1 @@
+"""Rules of what a cluster has for all: rights, limits, nodes, certificates, webhooks."""

@@ -1,0 +1,1 @@
+"""Rules of custom kinds: their definitions, their schemas, and objects held against these."""

@@ -1,0 +1,1 @@
+"""What the real API server fills in, kind by kind."""

@@ -1,0 +1,1 @@
+"""Rules of Services, of what stands before them and of who answers for them."""

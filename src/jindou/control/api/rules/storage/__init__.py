@@ -1,0 +1,1 @@
+"""Rules of storage that is asked for, and of storage that is there."""
