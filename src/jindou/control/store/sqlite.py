@@ -53,6 +53,7 @@ RESET = 64 * 1024 * 1024  # bytes of log after which writers wait for it to be e
 MAKING = ".making"  # what the name of a store ends in before it is one
 RESTORED = ".restored"  # and that of one which is to take its place
 VACUUM = 64  # free pages given back at a time
+CALM = 4  # rows of one batch, and fewer: with more there is use for free pages
 
 SCHEMA = """
 CREATE TABLE change (
@@ -77,11 +78,14 @@ def checksum(revision: int, key: str, value: bytes | None) -> int:
 
 def _insert(db: apsw.Connection, rows: Sequence[Change]) -> None:
     """One statement for many rows: each step of SQLite gives the interpreter's lock away, and waits
-    for it to come back."""
+    for it to come back. OR FAIL: a failure undoes the transaction, so the statement needs no journal
+    of its own, which would be a file that is made and removed each time."""
     values: list[Any] = []
     for row in rows:
         values += row.revision, row.key, row.value, checksum(row.revision, row.key, row.value)
-    db.execute("INSERT INTO change VALUES " + ",".join(["(?, ?, ?, ?)"] * len(rows)), values)
+    db.execute(
+        "INSERT OR FAIL INTO change VALUES " + ",".join(["(?, ?, ?, ?)"] * len(rows)), values
+    )
 
 
 @contextlib.contextmanager
@@ -191,6 +195,7 @@ class SqliteStore(Table):
             _use_log(db, self._path)
             db.execute("PRAGMA synchronous=FULL")
             db.execute("PRAGMA wal_autocheckpoint=0")
+            db.execute("PRAGMA temp_store=MEMORY")  # journals of statements are small
         return db
 
     def _create(self) -> apsw.Connection:
@@ -312,7 +317,7 @@ class SqliteStore(Table):
                 _insert(db, rows[start : start + AT_ONCE])
             if self._kept != (horizon, ceiling):
                 db.execute(
-                    "UPDATE state SET value = CASE name WHEN 'horizon' THEN ?1 WHEN 'ceiling' THEN ?2 ELSE 0 END",
+                    "UPDATE OR FAIL state SET value = CASE name WHEN 'horizon' THEN ?1 WHEN 'ceiling' THEN ?2 ELSE 0 END",
                     (horizon, ceiling),
                 )
             if stale:
@@ -320,7 +325,7 @@ class SqliteStore(Table):
                     part = stale[start : start + AT_ONCE]
                     marks = ",".join("?" * len(part))
                     db.execute(f"DELETE FROM change WHERE revision IN ({marks})", part)
-                if db.execute("PRAGMA freelist_count").get > 2 * VACUUM:
+                if len(rows) <= CALM and db.execute("PRAGMA freelist_count").get > 2 * VACUUM:
                     db.execute(f"PRAGMA incremental_vacuum({VACUUM})").fetchall()
         self._kept = horizon, ceiling
 
