@@ -47,6 +47,7 @@ APPLICATION = 0x4A494E44  # "JIND"
 FORMAT = 1
 PAGE = 16384
 AT_ONCE = 25  # rows of one statement
+MANY, TURNS = 8, 3  # after a batch of so many, the next one waits for so many turns of the loop
 STRIDE = 10_000  # revisions by which the ceiling is ahead
 CHECKPOINT = 4 * 1024 * 1024  # bytes of log after which its content moves to the main file
 RESET = 64 * 1024 * 1024  # bytes of log after which writers wait for it to be emptied
@@ -347,10 +348,17 @@ class SqliteStore(Table):
             if not waiting.done.cancelled():
                 waiting.done.set_result(waiting.stored)
         if self._queue:
-            asyncio.get_running_loop().call_soon(self._flush, asyncio.get_running_loop())
+            self._linger(asyncio.get_running_loop(), TURNS if len(batch) >= MANY else 0)
         else:
             self._busy = False
             self._idle.set()
+
+    def _linger(self, loop: asyncio.AbstractEventLoop, turns: int) -> None:
+        """Where many write, more come with each turn of the loop; an idle loop turns in no time."""
+        if turns:
+            loop.call_soon(self._linger, loop, turns - 1)
+        else:
+            loop.call_soon(self._flush, loop)
 
     def _show(self, changes: Sequence[Change], lazily: bool) -> None:
         for change in changes:
