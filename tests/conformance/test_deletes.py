@@ -140,11 +140,12 @@ def test_49_a_pod_goes_gracefully(api: Api, ns: str) -> None:
     assert api.gone(pods(ns, "p"))
 
 
-@pytest.mark.parametrize(("asked", "wanted"), [(7, 7), (-1, 1)])
+@pytest.mark.parametrize(("asked", "wanted"), [(7, 7), (-1, 1), (2**40, 2**40)])
 def test_49_the_grace_that_is_asked_for(api: Api, ns: str, asked: int, wanted: int) -> None:
     bound(api, ns)
     meta = api.good("DELETE", pods(ns, "p"), {"gracePeriodSeconds": asked})["metadata"]
     assert meta["deletionGracePeriodSeconds"] == wanted
+    api.good("DELETE", pods(ns, "p"), gracePeriodSeconds=1)
     api.good("DELETE", pods(ns, "p"), gracePeriodSeconds=0)
 
 

@@ -18,6 +18,7 @@ from jindou.objects.kinds import Object
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 CLEAN_UP = "customresourcecleanup.apiextensions.k8s.io"
 DEFAULT_GRACE = 30
+LAST = "9999-12-31T23:59:59Z"
 TERMINATING = {
     "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
     "reason": "InstanceDeletionPending",
@@ -83,7 +84,7 @@ def plan(resource: Resource, old: Object, options: DeleteOptions, now: datetime.
     else:
         meta.pop("finalizers", None)
     if "deletionTimestamp" not in meta:
-        meta["deletionTimestamp"] = stamp(now + datetime.timedelta(seconds=grace))
+        meta["deletionTimestamp"] = end_of(now, grace)
         if not is_namespace(resource) and not is_definition(resource):
             meta["deletionGracePeriodSeconds"] = grace
         if has_generation(resource) and not is_definition(resource):
@@ -98,13 +99,22 @@ def plan(resource: Resource, old: Object, options: DeleteOptions, now: datetime.
     return Plan(None, last=obj) if gone else Plan(obj, obj != old)
 
 
+def end_of(begun: datetime.datetime, grace: int) -> str:
+    """A grace may be any number; times end with the year 9999."""
+    try:
+        return stamp(begun + datetime.timedelta(seconds=grace))
+    except OverflowError:
+        return LAST
+
+
 def shorten(meta: Object, grace: int, now: datetime.datetime) -> None:
     """A later delete may only bring the end nearer."""
     before = meta.get("deletionGracePeriodSeconds", 0)
     if grace >= before:
         return
-    begun = moment(meta["deletionTimestamp"]) - datetime.timedelta(seconds=before)
-    meta["deletionTimestamp"] = stamp(begun + datetime.timedelta(seconds=grace))
+    end = meta["deletionTimestamp"]
+    begun = now if end == LAST else moment(end) - datetime.timedelta(seconds=before)
+    meta["deletionTimestamp"] = end_of(begun, grace)
     meta["deletionGracePeriodSeconds"] = grace
 
 
