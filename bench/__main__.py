@@ -35,8 +35,10 @@ def main(names: list[str]) -> int:
     )
     for name in names or BENCHES:
         table = Table(name, BENCHES[name].__doc__ or "")
-        BENCHES[name].run(table)
-        table.print()
+        try:
+            BENCHES[name].run(table)
+        finally:
+            table.print()  # what was measured, though the rest may have failed
     return 0
 
 

@@ -50,4 +50,4 @@ PATCH = Asked(
     "PATCH", f"{MAPS}/c-NUMBER", {"data": {"n": "NUMBER"}}, "application/merge-patch+json", PLACES
 )
 CHANGE = Asked("PUT", f"{FAN}/f-NUMBER", config_map("f-PLACE", "NUMBER"), places=WATCHED)
-WATCH = f"{FAN}?watch=true"
+WATCH = f"{FAN}?watch=true&resourceVersion=0"
