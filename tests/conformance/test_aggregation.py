@@ -12,6 +12,8 @@ import pytest
 from tests.behind import WHOLE, Behind
 from tests.conformance.wire import MERGE, PATIENCE, Api
 
+pytestmark = pytest.mark.slow
+
 BASE = "/apis/apiregistration.k8s.io/v1/apiservices"
 
 

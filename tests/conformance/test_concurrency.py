@@ -15,6 +15,8 @@ import pytest
 from tests.cloud import Cloud, settings_for
 from tests.conformance.wire import APPLY, MERGE, Api
 
+pytestmark = pytest.mark.slow
+
 SECRETS = "/api/v1/namespaces/default/secrets"
 
 

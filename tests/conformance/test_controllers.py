@@ -130,6 +130,7 @@ def test_65_a_paused_deployment_rolls_nothing_out(api: Api, ns: str, controlled:
     api.until(f"{path}/d", at_revision(2))
 
 
+@pytest.mark.slow
 def test_65_no_progress_in_time_is_said(api: Api, ns: str, controlled: None) -> None:
     path = apps(ns)
     api.make(path, deployment(replicas=1, progressDeadlineSeconds=1))
@@ -208,6 +209,7 @@ def test_69_a_series_is_counted_by_patches(api: Api, ns: str) -> None:
 # ---------------------------------------------------------------- 70 nodes
 
 
+@pytest.mark.slow
 def test_70_a_node_renews_its_lease(api: Api, whole: None) -> None:
     (node,) = api.get("/api/v1/nodes")["items"]
     name = node["metadata"]["name"]

@@ -13,6 +13,8 @@ import pytest
 from tests.conformance.wire import APPLY, MERGE, PATIENCE, Api
 from tests.hooks import Hooks, Raw
 
+pytestmark = pytest.mark.slow
+
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 

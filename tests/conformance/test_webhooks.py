@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.conformance.desk import BASE, Desk
 from tests.conformance.wire import APPLY, MERGE
 from tests.hooks import allow, deny
+
+pytestmark = pytest.mark.slow
 
 
 def counting(label: str, order: list[str]) -> Callable[[Any], Any]:

@@ -12,6 +12,8 @@ import pytest
 
 from tests.conformance.wire import Api
 
+pytestmark = pytest.mark.slow
+
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 

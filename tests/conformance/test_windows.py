@@ -14,6 +14,8 @@ from jindou.control.store.memory import MemoryStore
 from jindou.control.store.table import Window
 from tests.control.apis import Api, on_api
 
+pytestmark = pytest.mark.slow
+
 SECRETS = "/api/v1/namespaces/default/secrets"
 TOO_OLD = "The resourceVersion for the provided list is too old."
 INCONSISTENT = (

@@ -198,6 +198,7 @@ def test_while_the_victim_ends_the_node_is_nominated():
     in_world(controllers, scenario)
 
 
+@pytest.mark.slow
 def test_a_victim_that_is_not_let_go_at_once_holds_up_nobody_for_ever():
     tries = []
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 
+import pytest
+
 from jindou.machine.linux import processes
 
 
@@ -34,6 +36,7 @@ def test_a_number_that_was_closed_without_a_word_hides_nobody():
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_one_that_is_taken_out_behind_our_back_is_asked_again():
     async def main():
         loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def obvious(held, tail: int, stream: str) -> bytes:
     return b"".join(lines[len(lines) - tail :] if tail < len(lines) else lines)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     held=entries,

@@ -8,6 +8,8 @@ import os
 import struct
 from collections.abc import AsyncIterator
 
+import pytest
+
 from tests.node.test_streams import Client, exec_path, on_endpoint
 
 
@@ -23,6 +25,7 @@ async def reading(path) -> AsyncIterator[asyncio.StreamReader]:
     transport.close()
 
 
+@pytest.mark.slow
 def test_what_was_sent_before_an_orderly_close_is_read_whole(tmp_path):
     """Clients copy files so: they send all, close, and look at the file's size afterwards."""
     held, done = tmp_path / "held", tmp_path / "done"

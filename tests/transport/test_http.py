@@ -136,6 +136,7 @@ def test_nothing_is_asked_or_answered_after_the_last_answer(data):
     on_server(at_once, scenario)
 
 
+@pytest.mark.slow
 def test_a_refusal_waits_for_the_answers_before_it():
     async def later(request):
         await asyncio.sleep(0)
