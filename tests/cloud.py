@@ -138,6 +138,13 @@ class Cloud:
                 raise AssertionError(f"not ready, {dead or 'nobody'} ended{self.last_words()}")
             time.sleep(0.01)
 
+    def wait_until_listening(self, seconds: float = 30.0) -> None:
+        """Until somebody can connect to the server."""
+        until = time.monotonic() + seconds
+        while not self.api.running():
+            assert time.monotonic() < until, self.last_words()
+            time.sleep(0.01)
+
     def answers(self) -> bool:
         """A Ready that is stored may be old: does the node itself answer?"""
         try:

@@ -50,13 +50,11 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Cloud]:
     """A server alone, which touches nothing of this machine."""
-    from tests.faults.test_histories import come_back
-
     with tempfile.TemporaryDirectory(prefix="jif") as name:
         made = Cloud(settings_for(Path(name), pretend=True))
         try:
             made.start("server")
-            come_back(made)
+            made.wait_until_listening()
             yield made
         finally:
             made.stop()

@@ -8,10 +8,8 @@ import io
 import resource
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import h2.config
@@ -19,45 +17,24 @@ import h2.connection
 import h2.events
 import pytest
 
-from tests.cloud import Cloud, settings_for
+from tests.cloud import Cloud
 from tests.conformance.wire import PATIENCE, Api
 from tests.faults.test_fuzz import memory
-from tests.faults.test_histories import come_back
 
 pytestmark = pytest.mark.slow
 MAPS = "/api/v1/namespaces/default/configmaps"
 PLAIN = 10_000
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with tempfile.TemporaryDirectory(prefix="jif") as name:
-        made = Cloud(settings_for(Path(name), pretend=True))
-        try:
-            made.start("server")
-            come_back(made)
-            yield made
-        finally:
-            made.stop()
-
-
-@pytest.fixture
-def api(cloud: Cloud) -> Iterator[Api]:
-    made = Api.of_kubeconfig(cloud.kubeconfig)
-    made.get("/version")
-    yield made
-    made.close()
-
-
 @contextlib.contextmanager
-def at_little_cost(cloud: Cloud, api: Api, megabytes: float) -> Iterator[None]:
+def at_little_cost(server: Cloud, api: Api, megabytes: float) -> Iterator[None]:
     """The server answers others all the while, and holds hardly more afterwards."""
-    before = memory(cloud)
+    before = memory(server)
     yield
     began = time.monotonic()
     assert api.get("/version")["major"] == "1"
     assert time.monotonic() - began < 1
-    assert memory(cloud) - before < megabytes
+    assert memory(server) - before < megabytes
 
 
 def endless(length: int | None) -> Iterator[bytes]:
@@ -74,8 +51,8 @@ def endless(length: int | None) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("length", [100_000_000, None], ids=["of a known length", "in chunks"])
-def test_a_body_of_100_mb(cloud, api, length):
-    with at_little_cost(cloud, api, 30), api.raw() as wire:
+def test_a_body_of_100_mb(server, api, length):
+    with at_little_cost(server, api, 30), api.raw() as wire:
         with contextlib.suppress(OSError):
             for piece in endless(length):
                 wire.sendall(piece)
@@ -110,29 +87,29 @@ BOMBS: dict[str, tuple[bytes, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_body_that_costs_more_than_it_weighs(cloud, api, name):
+def test_a_body_that_costs_more_than_it_weighs(server, api, name):
     body, headers = BOMBS[name]
     kind = headers.get("Content-Type", "application/json")
     more = {k: v for k, v in headers.items() if k != "Content-Type"}
-    with at_little_cost(cloud, api, 60):
+    with at_little_cost(server, api, 60):
         began = time.monotonic()
         answer = api.ask("POST", MAPS, body, kind=kind, headers=more, dryRun="All")
         assert 400 <= answer.code < 500 or name == "many keys", answer
         assert time.monotonic() - began < 5
 
 
-def test_ten_thousand_connections_that_say_nothing(cloud, api):
+def test_ten_thousand_connections_that_say_nothing(server, api):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < PLAIN + 1000:
         pytest.skip(f"this process may open {hard} files only")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     held: list[socket.socket] = []
     try:
-        with at_little_cost(cloud, api, PLAIN * 0.06):
+        with at_little_cost(server, api, PLAIN * 0.06):
             for _ in range(PLAIN):
                 held.append(socket.create_connection((api.url.hostname, api.url.port), PATIENCE))
             assert api.get("/version")["major"] == "1"
-            other = Api.of_kubeconfig(cloud.kubeconfig)
+            other = Api.of_kubeconfig(server.kubeconfig)
             assert other.get("/version")["major"] == "1"
             other.close()
     finally:
@@ -142,10 +119,10 @@ def test_ten_thousand_connections_that_say_nothing(cloud, api):
 
 
 @pytest.mark.guarantee(24)
-def test_a_watcher_that_does_not_read_is_let_go(cloud, api):
+def test_a_watcher_that_does_not_read_is_let_go(server, api):
     """It is told nothing more, others are not held up, and what it did not take is not kept."""
     path = f"{MAPS}?watch=true&timeoutSeconds=300"
-    with at_little_cost(cloud, api, 60), api.raw() as wire, api.watch(MAPS) as other:
+    with at_little_cost(server, api, 60), api.raw() as wire, api.watch(MAPS) as other:
         wire.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert wire.recv(1).startswith(b"H")
         for turn in range(2500):
@@ -206,9 +183,9 @@ def http2(api: Api) -> Iterator[Http2]:
     made.wire.close()
 
 
-def test_streams_that_are_opened_and_reset_at_once(cloud, api, http2):
+def test_streams_that_are_opened_and_reset_at_once(server, api, http2):
     """CVE-2023-44487: either all goes on at no cost, or the connection is ended."""
-    with at_little_cost(cloud, api, 20), contextlib.suppress(OSError):
+    with at_little_cost(server, api, 20), contextlib.suppress(OSError):
         for turn in range(10_000):
             http2.request(2 * turn + 1)
             http2.h2.reset_stream(2 * turn + 1)
@@ -216,9 +193,9 @@ def test_streams_that_are_opened_and_reset_at_once(cloud, api, http2):
                 http2.flush()
 
 
-def test_headers_that_never_end(cloud, api, http2):
+def test_headers_that_never_end(server, api, http2):
     """CVE-2024-27316: CONTINUATION frames without END_HEADERS."""
-    with at_little_cost(cloud, api, 20):
+    with at_little_cost(server, api, 20):
         with contextlib.suppress(OSError):
             http2.wire.sendall(b"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82")
             frame = b"\x00\x40\x00\x09\x00\x00\x00\x00\x01" + b"\x00\x01a\x01b" * 3276 + b"\x00" * 4
@@ -230,19 +207,19 @@ def test_headers_that_never_end(cloud, api, http2):
 @pytest.mark.parametrize("frame", [
     b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", b"\x00\x00\x08\x06\x00\x00\x00\x00\x00" + b"x" * 8,
 ], ids=["settings", "pings"])  # fmt: skip
-def test_frames_that_have_to_be_answered_and_nobody_reads_the_answers(cloud, api, http2, frame):
-    with at_little_cost(cloud, api, 20):
+def test_frames_that_have_to_be_answered_and_nobody_reads_the_answers(server, api, http2, frame):
+    with at_little_cost(server, api, 20):
         http2.wire.settimeout(2)
         with contextlib.suppress(OSError):
             for _ in range(300):
                 http2.wire.sendall(frame * 1000)
 
 
-def test_a_window_that_is_never_opened(cloud, api, http2):
+def test_a_window_that_is_never_opened(server, api, http2):
     """Answers that nobody takes are not made over and over: 100 streams, each with a list."""
     for number in range(20):
         api.ask("POST", MAPS, {"metadata": {"name": f"w{number}"}, "data": {"x": "x" * 10_000}})
-    with at_little_cost(cloud, api, 60):
+    with at_little_cost(server, api, 60):
         for turn in range(100):
             names = [
                 (":method", "GET"),

@@ -6,9 +6,7 @@ import contextlib
 import os
 import re
 import ssl
-import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,11 +15,10 @@ from typing import NamedTuple
 import httptools
 import pytest
 
-from tests.cloud import Cloud, settings_for
+from tests.cloud import Cloud
 from tests.conformance.wire import Api
 from tests.faults import seeds
 from tests.faults.fuzz import Corpus
-from tests.faults.test_histories import come_back
 
 pytestmark = pytest.mark.slow
 COUNT = int(os.environ.get("FUZZ_REQUESTS", "100000"))
@@ -41,18 +38,6 @@ LIKEWISE = re.compile(
     b"|error dialing backend|no preferred addresses found|Too large resource version"
     b"|resourceVersion: Invalid value"
 )
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with tempfile.TemporaryDirectory(prefix="jif") as name:
-        made = Cloud(settings_for(Path(name), pretend=True))
-        try:
-            made.start("server")
-            come_back(made)
-            yield made
-        finally:
-            made.stop()
 
 
 class Pipe:
@@ -130,16 +115,16 @@ class Answers:
         self._body = b""
 
 
-def memory(cloud: Cloud) -> float:
+def memory(server: Cloud) -> float:
     """Of the server, in MB."""
-    told = Path(f"/proc/{cloud.processes['server'].pid}/smaps_rollup").read_text()
+    told = Path(f"/proc/{server.processes['server'].pid}/smaps_rollup").read_text()
     return int(told.partition("Pss:")[2].split()[0]) / 1024
 
 
-def tracebacks(cloud: Cloud) -> list[str]:
+def tracebacks(server: Cloud) -> list[str]:
     """What the server's log says of errors of its own: each first, last and middle line."""
     found = []
-    for entry in ENTRY.split(Path(cloud.log("server")).read_text()):
+    for entry in ENTRY.split(Path(server.log("server")).read_text()):
         if "Traceback" in entry:
             lines = entry.splitlines()
             found.append("\n".join([lines[0], *lines[-4:]]))
@@ -180,8 +165,8 @@ def prepare(api: Api) -> None:
     )
 
 
-def test_a_hundred_thousand_damaged_requests(cloud):
-    api = Api.of_kubeconfig(cloud.kubeconfig)
+def test_a_hundred_thousand_damaged_requests(server):
+    api = Api.of_kubeconfig(server.kubeconfig)
     prepare(api)
     codes: Counter[int] = Counter()
     sizes = []
@@ -189,14 +174,14 @@ def test_a_hundred_thousand_damaged_requests(cloud):
     with ProcessPoolExecutor(CLIENTS, get_context("spawn")) as clients:
         for turn in range(ROUNDS):
             seeds_now = [SEED * 1000 + turn * CLIENTS + n for n in range(CLIENTS)]
-            due = [clients.submit(sent, cloud.kubeconfig, seed, share) for seed in seeds_now]
+            due = [clients.submit(sent, server.kubeconfig, seed, share) for seed in seeds_now]
             for outcome in [one.result() for one in due]:
                 codes += outcome.codes
                 failed = outcome.failed
-                assert not failed, (len(failed), failed[:3], tracebacks(cloud)[:3])
-            sizes.append(memory(cloud))
+                assert not failed, (len(failed), failed[:3], tracebacks(server)[:3])
+            sizes.append(memory(server))
     api.close()
-    assert tracebacks(cloud) == []
+    assert tracebacks(server) == []
     assert {200, 201, 400, 404, 409, 415, 422} <= set(codes), f"void: {codes}"
     assert sizes[-1] - sizes[len(sizes) // 2] < GROWTH, sizes
     print(codes, sizes)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import h2.config
@@ -15,11 +13,10 @@ import h2.events
 import h2.exceptions
 import pytest
 
-from tests.cloud import Cloud, settings_for
+from tests.cloud import Cloud
 from tests.conformance.wire import Api
 from tests.faults.fuzz import ACCEPTS, QUERIES, Corpus
 from tests.faults.test_fuzz import LIKEWISE, SEED, Answer, prepare, tracebacks
-from tests.faults.test_histories import come_back
 from tests.faults.test_raw_bytes import read, together
 
 pytestmark = pytest.mark.slow
@@ -29,20 +26,8 @@ AT_ONCE = 20
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with tempfile.TemporaryDirectory(prefix="jih") as name:
-        made = Cloud(settings_for(Path(name), pretend=True))
-        try:
-            made.start("server")
-            come_back(made)
-            yield made
-        finally:
-            made.stop()
-
-
-@pytest.fixture(scope="module")
-def api(cloud: Cloud) -> Iterator[Api]:
-    made = Api.of_kubeconfig(cloud.kubeconfig)
+def api(server: Cloud) -> Iterator[Api]:
+    made = Api.of_kubeconfig(server.kubeconfig)
     prepare(made)
     yield made
     made.close()
@@ -117,7 +102,7 @@ class Streams:
         self._socket.close()
 
 
-def test_damaged_requests_over_http2(cloud: Cloud, api: Api) -> None:
+def test_damaged_requests_over_http2(server: Cloud, api: Api) -> None:
     corpus = Corpus(api, SEED + 500)
     codes: Counter[int] = Counter()
     streams = Streams(api)
@@ -132,12 +117,12 @@ def test_damaged_requests_over_http2(cloud: Cloud, api: Api) -> None:
             streams.close()
             streams = Streams(api)
     streams.close()
-    assert tracebacks(cloud) == []
+    assert tracebacks(server) == []
     assert {200, 201, 400, 404, 409, 415, 422} <= set(codes), codes
     assert codes[0] < OVER_H2 // 4, codes  # streams that were reset, or lost with their connection
 
 
-def test_watches_with_odd_parameters(cloud: Cloud, api: Api) -> None:
+def test_watches_with_odd_parameters(server: Cloud, api: Api) -> None:
     """Each ends within its second, whatever else was asked of it."""
     chance = random.Random(SEED)
     corpus = Corpus(api, SEED + 501)
@@ -159,5 +144,5 @@ def test_watches_with_odd_parameters(cloud: Cloud, api: Api) -> None:
             assert len(told) == 2, found[:300]  # of the watch, and of the request behind it
             assert max(told) < 500 or LIKEWISE.search(found), found[:900]
             codes.update(told)
-    assert tracebacks(cloud) == []
+    assert tracebacks(server) == []
     assert {200, 400} <= set(codes)

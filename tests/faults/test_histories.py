@@ -149,19 +149,12 @@ def serving(folder: Path) -> Iterator[Cloud]:
     cloud = Cloud(settings_for(folder))
     try:
         cloud.start("server")
-        come_back(cloud)
+        cloud.wait_until_listening()
         yield cloud
     finally:
         for process in cloud.processes.values():
             process.send_signal(signal.SIGCONT)
         cloud.end()
-
-
-def come_back(cloud: Cloud) -> None:
-    until = time.monotonic() + 30
-    while not cloud.api.running():
-        assert time.monotonic() < until, cloud.last_words()
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -173,7 +166,7 @@ def short() -> Iterator[Path]:
 def kill(cloud: Cloud, chance: random.Random) -> None:
     cloud.kill("server")
     cloud.start("server")
-    come_back(cloud)
+    cloud.wait_until_listening()
 
 
 def freeze(cloud: Cloud, chance: random.Random) -> None:
@@ -235,7 +228,7 @@ def test_what_clients_are_told_is_true_though_the_power_goes():
                 cloud.kill("server")
                 place.remount()
                 cloud.start("server")
-                come_back(cloud)
+                cloud.wait_until_listening()
             load.rest()
         cloud.stop()
         assert load.broken() == []

@@ -12,7 +12,6 @@ import pytest
 
 from tests.conformance.wire import Api
 from tests.faults.limits import FILE_SIZE, FILES, limited, open_files, processor_seconds
-from tests.faults.test_histories import come_back
 from tests.faults.test_silence import until
 
 pytestmark = pytest.mark.slow
@@ -46,7 +45,7 @@ def test_files_that_may_not_grow(server, api):
     assert there - {"before", "after", "kube-root-ca.crt"} == kept
     server.kill("server")
     server.start("server")
-    come_back(server)
+    server.wait_until_listening()
     api.close()
     assert {one["metadata"]["name"] for one in api.get(MAPS)["items"]} == there
     assert int(api.make(MAPS, document("last"))["metadata"]["resourceVersion"]) > int(

@@ -19,7 +19,6 @@ from jindou.objects.kinds import CONFIG_MAP
 from jindou.transport.tls import client_context
 from tests.cloud import Cloud, settings_for
 from tests.faults.links import Line, link
-from tests.faults.test_histories import come_back
 from tests.wire import Api
 
 pytestmark = [
@@ -43,7 +42,7 @@ def beyond(line: Line, folder: Path) -> Iterator[Cloud]:
     try:
         with line.far.inside():
             cloud.start("server")
-        come_back(cloud)
+        cloud.wait_until_listening()
         yield cloud
     finally:
         cloud.stop()

@@ -13,7 +13,6 @@ from jindou.client.http import HttpClient
 from jindou.client.informers import Informer
 from jindou.control.store.sqlite import backup, restore
 from jindou.objects.kinds import CONFIG_MAP
-from tests.faults.test_histories import come_back
 from tests.faults.test_promises import MAPS, revision_of
 from tests.faults.test_silence import until
 
@@ -85,7 +84,7 @@ def test_who_followed_a_server_that_is_restored_from_a_backup_begins_anew(server
         server.stop("server")
         restore(tmp_path / "copy.db", store)
         server.start("server")
-        come_back(server)
+        server.wait_until_listening()
         api.close()
         after = make("restored-after")
         assert after > last, "time ran backwards"

@@ -5,19 +5,16 @@ from __future__ import annotations
 import random
 import selectors
 import ssl
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import httptools
 import pytest
 
-from tests.cloud import Cloud, settings_for
+from tests.cloud import Cloud
 from tests.conformance.wire import Api
 from tests.faults.smuggling import AFTER, SMUGGLED, mutated
 from tests.faults.test_fuzz import Answers, tracebacks
-from tests.faults.test_histories import come_back
 
 pytestmark = pytest.mark.slow
 MUTATED = 3000
@@ -27,20 +24,8 @@ LAST = b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with tempfile.TemporaryDirectory(prefix="jir") as name:
-        made = Cloud(settings_for(Path(name), pretend=True))
-        try:
-            made.start("server")
-            come_back(made)
-            yield made
-        finally:
-            made.stop()
-
-
-@pytest.fixture(scope="module")
-def api(cloud: Cloud) -> Iterator[Api]:
-    made = Api.of_kubeconfig(cloud.kubeconfig)
+def api(server: Cloud) -> Iterator[Api]:
+    made = Api.of_kubeconfig(server.kubeconfig)
     made.make("/api/v1/namespaces", {"metadata": {"name": "fuzz"}})
     yield made
     made.close()
@@ -60,22 +45,22 @@ def answered(api: Api, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("number", range(len(SMUGGLED)))
-def test_what_may_be_understood_in_two_ways_is_refused_once(cloud, api, number):
+def test_what_may_be_understood_in_two_ways_is_refused_once(server, api, number):
     found = answered(api, SMUGGLED[number] + AFTER)
     answers = Answers()
     answers.feed(found)
     assert [answer.code // 100 for answer in answers.found] == [4], found[:200]
-    assert tracebacks(cloud) == []
+    assert tracebacks(server) == []
 
 
-def test_three_thousand_requests_with_broken_bytes(cloud, api):
+def test_three_thousand_requests_with_broken_bytes(server, api):
     """Each is answered as often as it can be read, in time, and nothing of ours fails."""
     chance = random.Random(1)
     codes: Counter[int] = Counter()
     for _ in range(MUTATED // AT_ONCE):
         for found in together(api, [mutated(chance) for _ in range(AT_ONCE)]):
             codes.update(read(found))
-    assert tracebacks(cloud) == []
+    assert tracebacks(server) == []
     assert not [code for code in codes if code >= 500 and code not in (501, 505)], codes
     assert {200, 400} <= set(codes)
 

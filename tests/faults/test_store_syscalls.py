@@ -19,7 +19,6 @@ from jindou.control.store.sqlite import SqliteStore, backup
 from tests.conformance.wire import Api
 from tests.faults.load import LOST
 from tests.faults.syscalls import Fault, fired, injected, needs_strace, run
-from tests.faults.test_histories import come_back
 
 pytestmark = [pytest.mark.slow, needs_strace]
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -221,7 +220,7 @@ def test_the_first_sync_that_fails_ends_the_server(server, api, tmp_path):
     api.close()
     server.processes.pop("server")
     server.start("server")
-    come_back(server)
+    server.wait_until_listening()
     assert api.get(f"{MAPS}/sure")["data"]
     assert api.make(MAPS, document("later"))
 
@@ -257,7 +256,7 @@ def test_a_server_killed_at_a_sync_while_many_write(server, tmp_path):
         assert process.poll() == -9, "it was not killed"
         server.processes.pop("server")
         server.start("server")
-        come_back(server)
+        server.wait_until_listening()
         api = Api.of_kubeconfig(server.kubeconfig)
         listing = api.get(MAPS)
         api.close()

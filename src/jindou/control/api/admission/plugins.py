@@ -17,6 +17,7 @@ import orjson
 
 from jindou.control.api.access import escalation, nodes
 from jindou.control.api.access.guard import User
+from jindou.control.api.access.reviews import user_info
 from jindou.control.api.access.roles import GROUP
 from jindou.control.api.admission import limits, node_restriction
 from jindou.control.api.resources.registry import Resource
@@ -70,13 +71,7 @@ def asked_by(request: Object, user: User) -> None:
     spec = request.setdefault("spec", {})
     for name in ("username", "uid", "groups", "extra"):
         spec.pop(name, None)
-    spec["username"] = user.name
-    if user.uid:
-        spec["uid"] = user.uid
-    if user.groups:
-        spec["groups"] = list(user.groups)
-    if user.extra:
-        spec["extra"] = {name: list(held) for name, held in user.extra.items()}
+    spec.update(user_info(user))
 
 
 def admit_pod(pod: Object, store: Store) -> None:

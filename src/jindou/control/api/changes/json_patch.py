@@ -5,18 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from jindou.control.api import depth
-from jindou.control.api.resources.schema import copy
+from jindou.control.api.resources.schema import JSON_NAMES, copy
 from jindou.objects.errors import BadRequest, Invalid, TooLarge
 
 MOST = 10_000
-JSON_NAMES = {
-    str: "string",
-    bool: "bool",
-    int: "number",
-    float: "number",
-    dict: "object",
-    list: "array",
-}
 REFUSED = "the server rejected our request due to an error in our request"
 MOST_COPIED = 3 * 1024 * 1024  # bytes, by all copy operations of a patch
 

@@ -19,8 +19,8 @@ from jindou.control.api.resources import protobuf
 from jindou.control.api.resources.builtin import type_named
 from jindou.control.api.resources.checks import is_clean
 from jindou.control.api.resources.registry import Registry, Resource
-from jindou.control.api.resources.schema import drop_nulls, mismatch, unknown_fields
-from jindou.control.api.resources.zeros import JSON_NAMES, as_read, unfit
+from jindou.control.api.resources.schema import JSON_NAMES, drop_nulls, mismatch, unknown_fields
+from jindou.control.api.resources.zeros import as_read, unfit
 from jindou.control.api.rules.names import invalid
 from jindou.objects.errors import BadRequest, UnsupportedMediaType
 from jindou.objects.kinds import Kind, Object

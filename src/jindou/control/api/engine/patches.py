@@ -13,7 +13,7 @@ from jindou.control.api.engine.calls import Call, wrong_option
 from jindou.control.api.engine.decoding import check_type
 from jindou.control.api.engine.writes import now
 from jindou.control.api.resources.registry import Resource
-from jindou.control.api.resources.schema import copy
+from jindou.control.api.resources.schema import JSON_NAMES, copy
 from jindou.control.api.resources.zeros import as_read
 from jindou.control.api.rules.names import forbidden, invalid, quoted, required
 from jindou.objects.errors import BadRequest, CloudError, Fault, Invalid, UnsupportedMediaType
@@ -97,7 +97,7 @@ def patched(resource: Resource, obj: Object, patch: Patch) -> Object:
         result = json_patch.apply(obj, patch.changes)
     else:
         if not isinstance(patch.changes, dict):
-            told = json_patch.JSON_NAMES.get(type(patch.changes), "null")
+            told = JSON_NAMES.get(type(patch.changes), "null")
             says = f"json: cannot unmarshal {told} into Go value of type map[string]interface {{}}"
             raise BadRequest(says if patch.how == STRATEGIC else f"error decoding patch: {says}")
         if patch.how == MERGE:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from jindou.control.api.resources.builtin import read
-from jindou.control.api.resources.schema import TIMES, Schema, is_quantity, mismatch
+from jindou.control.api.resources.schema import JSON_NAMES, TIMES, Schema, is_quantity, mismatch
 from jindou.objects import quantities, times
 
 Facts = tuple[dict[str, Any], frozenset[str]]
@@ -142,16 +142,6 @@ def as_read(schema: Schema, value: Any, *, drop: bool = True) -> None:
                 value[n] = {} if items.type in ("object", "") else ZEROS.get(items.type, [])
             elif isinstance(held, (dict, list)):
                 as_read(items, held, drop=drop)
-
-
-JSON_NAMES = {
-    str: "string",
-    bool: "bool",
-    int: "number",
-    float: "number",
-    dict: "object",
-    list: "array",
-}
 
 
 def unfit(schema: Schema, value: Any) -> str:

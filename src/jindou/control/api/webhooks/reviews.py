@@ -16,6 +16,7 @@ from jindou.control.api.admission.chain import Review
 from jindou.control.api.changes import json_patch
 from jindou.control.api.engine.encoding import ordered
 from jindou.control.api.resources.registry import Resource
+from jindou.control.api.resources.schema import JSON_NAMES
 from jindou.objects.errors import CloudError
 from jindou.objects.kinds import Kind, Object
 
@@ -160,7 +161,7 @@ def _check_types(response: Object) -> None:
                 parts = held.values() if isinstance(held, dict) else held
                 wrong = any(type(part) is not inner for part in parts)
             if wrong:
-                given = json_patch.JSON_NAMES[type(held)]
+                given = JSON_NAMES[type(held)]
                 raise Wrong(
                     f"failed to call webhook: json: cannot unmarshal {given} into Go struct field AdmissionReview.response.{field}"
                 )

@@ -28,6 +28,7 @@ from jindou.control.controllers.discovery.slices import (
     slice_labels,
 )
 from jindou.control.controllers.groundwork import times
+from jindou.control.controllers.groundwork.owners import reference_to
 from jindou.control.controllers.groundwork.recorder import Recorder
 from jindou.objects.errors import AlreadyExists, CloudError, NotFound
 from jindou.objects.kinds import (
@@ -211,14 +212,6 @@ def plan_mirror(
 
 def _base(kind: Kind, owner: Object, labels: dict[str, str]) -> Object:
     meta = owner["metadata"]
-    reference = {
-        "apiVersion": kind.api_version,
-        "kind": kind.name,
-        "name": meta["name"],
-        "uid": meta["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
     return {
         "apiVersion": ENDPOINT_SLICE.api_version,
         "kind": ENDPOINT_SLICE.name,
@@ -226,7 +219,7 @@ def _base(kind: Kind, owner: Object, labels: dict[str, str]) -> Object:
             "generateName": f"{meta['name']}-",
             "namespace": meta["namespace"],
             "labels": labels,
-            "ownerReferences": [reference],
+            "ownerReferences": [reference_to(kind, owner)],
         },
     }
 
